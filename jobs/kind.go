@@ -1,0 +1,135 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// KindName names a kind of job as the pipeline file does.
+type KindName string
+
+// The kinds there are.
+const (
+	KindBuild  KindName = "build"
+	KindDeploy KindName = "deploy"
+)
+
+// A Kind carries one claimed job to a result. It is called again after a crash or a lost claim, so it must find out
+// what an earlier call already did, or do it again without harm.
+//
+// What it returns decides the job's fate (invariant 5): a Result is theirs and final; an error is ours, retried with
+// backoff, and shown only when patience runs out. When ctx ends it returns ctx's error soon: the job is handed back
+// at no cost, or cancelled, as context.Cause says.
+type Kind interface {
+	Run(ctx context.Context, task Task) (Result, error)
+}
+
+// A Task is all a kind is given. What is not in it, a job may not touch.
+type Task struct {
+	Run     RunInfo
+	Job     string
+	Attempt int             // 1 for the first; grows when a person asks for another
+	Claim   string          // unique to this claim: the fencing token
+	Spec    json.RawMessage // a resolved BuildSpec, DeploySpec, ...: no expression left in it
+	Grant   Grant
+	Source  Source
+	Log     io.Writer // the job's log: text in lines, secrets masked behind it
+	// Newest reports whether the run's commit is still the newest of its ref; what moves forward asks it just
+	// before it moves anything (invariant 8). When it is not, reason says what is newer.
+	Newest func(ctx context.Context) (ok bool, reason string, err error)
+	// Lock keeps others of this installation of Slipway from the same named thing while do runs.
+	Lock func(ctx context.Context, name string, do func(context.Context) error) error
+}
+
+// RunInfo is what a job may know of its run and the event behind it.
+type RunInfo struct {
+	ID            string     `json:"id"`
+	Installation  int64      `json:"installation"`
+	Repository    Repository `json:"repository"`
+	Event         EventKind  `json:"event"`
+	SHA           string     `json:"sha"`
+	Ref           string     `json:"ref"`              // refs/heads/main, refs/tags/v1, refs/pull/7/head
+	Branch        string     `json:"branch,omitempty"` // of a branch push; of a pull request: its head branch
+	Tag           string     `json:"tag,omitempty"`
+	PullRequest   int        `json:"pull_request,omitempty"`
+	Fork          bool       `json:"fork,omitempty"` // the pull request's head is in another repository
+	BaseBranch    string     `json:"base_branch,omitempty"`
+	Actor         Actor      `json:"actor"`
+	Trust         Trust      `json:"trust"`
+	URL           string     `json:"url,omitempty"` // of the run's page; filled in where it is shown
+	CommitMessage string     `json:"commit_message,omitempty"`
+}
+
+// OnDefaultBranch reports whether the run is for a push to the repository's default branch.
+func (r RunInfo) OnDefaultBranch() bool {
+	return r.Event == EventPush && r.Branch != "" && r.Branch == r.Repository.DefaultBranch
+}
+
+// A Source gives the repository's files at an exact commit.
+type Source interface {
+	// Checkout returns the files of the run's commit. It is shared and must not be written to. Errors of the
+	// content itself (too many files, a path that climbs out) are a *Refusal.
+	Checkout(ctx context.Context, run RunInfo) (*Checkout, error)
+}
+
+// A Checkout is an unpacked commit. Close it when done.
+type Checkout struct {
+	Dir        string // absolute path
+	Root       *os.Root
+	CommitTime time.Time
+	Close      func()
+}
+
+// A Refusal is an error that is final and theirs: the sentence says what to do.
+type Refusal struct {
+	Sentence string
+	Cause    error // for the operator; may be nil
+}
+
+func (r *Refusal) Error() string {
+	if r.Cause != nil {
+		return r.Sentence + ": " + r.Cause.Error()
+	}
+	return r.Sentence
+}
+
+func (r *Refusal) Unwrap() error { return r.Cause }
+
+// A Later error says that a job must wait for something known, such as another's turn. It costs no patience.
+type Later struct {
+	After  time.Duration // try again no sooner than this
+	Reason string        // clause for people: "release tks/api is being rolled out by run r-…"
+}
+
+func (l *Later) Error() string { return "later: " + l.Reason }
+
+// Why a running job's context ends. A kind need not look: it returns the context's error and the runner sorts it out.
+var (
+	ErrShutdown  = errors.New("this server is shutting down")
+	ErrCancelled = errors.New("the run was cancelled")
+	ErrClaimLost = errors.New("the claim on the job was lost")
+)
+
+// A Grant is what the operator's policy lets a job touch. The zero Grant lets it touch nothing.
+type Grant struct {
+	Push         []PushGrant        `json:"push,omitempty"`
+	Environments []EnvironmentGrant `json:"environments,omitempty"`
+}
+
+// A PushGrant names images a job may push. Name patterns are in GitHub's filter dialect, already expanded.
+type PushGrant struct {
+	Registry string   `json:"registry"` // host[:port]
+	Names    []string `json:"names"`    // patterns of repository names within the registry
+}
+
+// An EnvironmentGrant names an environment a job may roll out to.
+type EnvironmentGrant struct {
+	Name       string   `json:"name"`
+	Clusters   []string `json:"clusters"`
+	Namespaces []string `json:"namespaces"` // patterns, already expanded
+	Branches   []string `json:"branches"`   // patterns of branches that may roll out, already expanded
+}

@@ -1,0 +1,117 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// judge tells whether a pushed commit is behind its branch, which what was decided before, or else GitHub, knows. known
+// is the commit it was held against.
+func (p *Planner) judge(ctx context.Context, e Event) (stale, known string, err error) {
+	if e.Branch() == "" {
+		return "", "", nil
+	}
+	ref, _, err := p.Refs.Get(ctx, RefKey(e.Repository.ID, e.Ref))
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return "", "", fmt.Errorf("read what %s stands at: %w", e.Branch(), err)
+	case ref.SHA == e.After || ref.SHA == e.Before && !e.Forced:
+		return "", ref.SHA, nil
+	}
+	if ref.SHA != "" && !e.Forced {
+		status, _, err := p.Commits.Compare(ctx, e.Installation, e.Repository, ref.SHA, e.After)
+		var refusal *Refusal
+		if err != nil && !errors.As(err, &refusal) {
+			return "", "", fmt.Errorf("compare %s with the branch's newest: %w", Abbreviate(e.After), err)
+		}
+		switch status {
+		case "ahead", "identical":
+			return "", ref.SHA, nil
+		case "behind":
+			return fmt.Sprintf("%s is at %s by now", e.Branch(), Abbreviate(ref.SHA)), ref.SHA, nil
+		}
+	}
+	// First seen, forced or diverged: only the branch itself can tell.
+	stale, err = p.atHead(ctx, describe(e))
+	return stale, ref.SHA, err
+}
+
+// atHead asks GitHub whether the run's branch is at its commit; if not, the reason says where it is.
+func (p *Planner) atHead(ctx context.Context, run RunInfo) (reason string, err error) {
+	head, found, err := p.Commits.Head(ctx, run.Installation, run.Repository, run.Ref)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("ask what %s is at: %w", run.Branch, err)
+	case !found:
+		return run.Branch + " is deleted by now", nil
+	case head != run.SHA:
+		return fmt.Sprintf("%s is at %s by now", run.Branch, Abbreviate(head)), nil
+	}
+	return "", nil
+}
+
+// moveRef notes that the decision's commit is its ref's newest. A pull request's older run is stopped first. When
+// another decision on the pull request was later, the reason is returned why this one's run must not start.
+func (p *Planner) moveRef(ctx context.Context, d Decision) (superseded string, err error) {
+	if d.Stale != "" || d.Run.SHA == "" || d.Outcome == OutcomeIgnored || d.Outcome == OutcomeObserve ||
+		d.Run.Event == EventPullRequest && d.Run.ID == "" {
+		return "", nil
+	}
+	key := RefKey(d.Run.Repository.ID, d.Run.Ref)
+	next := RefRecord{SHA: d.Run.SHA, Run: d.Run.ID, Outcome: d.Outcome, Decided: d.Time}
+	for {
+		ref, revision, err := p.Refs.Get(ctx, key)
+		if errors.Is(err, ErrNotFound) {
+			_, err = p.Refs.Create(ctx, key, next)
+		} else if err == nil {
+			var move bool
+			if move, superseded, err = p.mayMove(ctx, ref, d); err == nil && !move {
+				return superseded, nil
+			} else if err == nil {
+				_, err = p.Refs.Update(ctx, key, next, revision)
+			}
+		}
+		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("note that %s is at %s: %w", short(d.Run.Ref), Abbreviate(d.Run.SHA), err)
+		}
+		return "", nil
+	}
+}
+
+// mayMove decides whether a ref's record gives way to a decision, and stops a pull request's older run if so.
+func (p *Planner) mayMove(ctx context.Context, ref RefRecord, d Decision) (move bool, superseded string, err error) {
+	switch {
+	case ref.Run == d.Run.ID && ref.SHA == d.Run.SHA:
+		return false, "", nil
+	case d.Run.Event == EventPullRequest && ref.Decided.After(d.Time):
+		return false, fmt.Sprintf("superseded by run %s on %s", ref.Run, Abbreviate(ref.SHA)), nil
+	case d.Run.Event == EventPullRequest:
+		if ref.Run != "" {
+			err = p.stop(ctx, ref.Run, fmt.Sprintf("superseded by a newer push, %s", Abbreviate(d.Run.SHA)))
+		}
+		return err == nil, "", err
+	case d.Run.Branch != "" && ref.SHA != d.Judged && ref.SHA != d.Run.SHA:
+		// Another push was decided at the same moment: which of the two is newer only the branch can tell.
+		behind, err := p.atHead(ctx, d.Run)
+		return err == nil && behind == "", "", err
+	}
+	return !ref.Decided.After(d.Time), "", nil
+}
+
+func (p *Planner) stop(ctx context.Context, id, reason string) error {
+	_, err := Change(ctx, p.Runs, id, func(run *Run) error {
+		if !run.RequestStop(reason, p.Now()) {
+			return ErrUnchanged
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("stop run %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,373 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+)
+
+// Pulls answers what planning asks GitHub about pull requests. No answer is an error, never a yes.
+type Pulls interface {
+	PullRequest(ctx context.Context, installation int64, repo Repository, number int) (PullRequest, error)
+	PullFiles(ctx context.Context, installation int64, repo Repository, number int) (Changes, error)
+	Permission(ctx context.Context, installation int64, repo Repository, actor Actor) (TrustFacts, error)
+}
+
+// Commits answers what planning asks GitHub about commits.
+type Commits interface {
+	// File reads a file at a full SHA; found is false when there is none.
+	File(ctx context.Context, installation int64, repo Repository, sha, path string) (data []byte, found bool, err error)
+	// Compare tells how head stands to base (ahead, behind, identical, diverged) and what differs.
+	Compare(ctx context.Context, installation int64, repo Repository, base, head string) (status string, changes Changes, err error)
+	// Head is the commit a ref such as refs/heads/main is at now.
+	Head(ctx context.Context, installation int64, repo Repository, ref string) (sha string, found bool, err error)
+}
+
+// Rules are the operator's policy.
+type Rules interface {
+	Mode(repo Repository) Mode
+	Grant(run RunInfo) Grant
+	DefaultImage(repo Repository) string
+}
+
+// Pipelines turns a pipeline file into a plan, purely.
+type Pipelines interface {
+	Plan(in PlanInput) Plan
+	// NeedsChanges reports whether the plan depends on which files changed; asking GitHub costs a call.
+	NeedsChanges(in PlanInput) bool
+}
+
+// An Index is the list of all runs.
+type Index interface {
+	AppendRun(ctx context.Context, entry RunEntry) error
+}
+
+// NotHandled is what decoding answers for a delivery that is not an event we act on. It is no fault.
+type NotHandled struct{ Reason string }
+
+func (n *NotHandled) Error() string { return n.Reason }
+
+// Gone says that GitHub no longer lets the App at a repository: removed, deleted, suspended. Asking again is no use.
+type Gone struct{ Reason string }
+
+func (g *Gone) Error() string { return g.Reason }
+
+// PipelinePath is where a repository keeps its pipeline file.
+const PipelinePath = ".slipway.yaml"
+
+// patience is how long a delivery is planned again when GitHub does not answer. Redelivery ends after as long, too.
+const patience = 72 * time.Hour
+
+// A Planner turns a stored delivery into a stored decision, and the decision into a run. Only the leader plans.
+type Planner struct {
+	Decode    func(Delivery) (Event, error)
+	Pulls     Pulls
+	Commits   Commits
+	Rules     Rules
+	Pipelines Pipelines
+	Bots      []string // logins of bots that may send pull requests
+	Decisions Records[Decision]
+	Runs      Set[Run]
+	Archive   Records[Run]
+	Refs      Records[RefRecord]
+	Index     Index
+	Meta      Records[Start]
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Handle decides about a delivery, once and for ever, and makes its run exist. It may be called again at any time.
+func (p *Planner) Handle(ctx context.Context, d Delivery) error {
+	decision, _, err := p.Decisions.Get(ctx, d.GUID)
+	if errors.Is(err, ErrNotFound) {
+		decision, err = p.decide(ctx, d)
+		if err != nil {
+			return fmt.Errorf("decide about %s: %w", d.GUID, err)
+		}
+		_, err = p.Decisions.Create(ctx, d.GUID, decision)
+		if errors.Is(err, ErrExists) {
+			decision, _, err = p.Decisions.Get(ctx, d.GUID)
+		} else if err == nil {
+			p.Log.InfoContext(ctx, "decided", "delivery", d.GUID, "event", d.Event, "repository", decision.Run.Repository.FullName(),
+				"outcome", decision.Outcome, "reason", decision.Reason, "run", decision.Run.ID)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("store the decision on %s: %w", d.GUID, err)
+	}
+	if err := p.materialise(ctx, decision); err != nil {
+		return fmt.Errorf("start what was decided on %s: %w", d.GUID, err)
+	}
+	return nil
+}
+
+// decide comes to a decision, or to an error when GitHub does not answer.
+func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, err error) {
+	decision = Decision{Delivery: d.GUID, Time: p.Now()}
+	ignore := func(format string, args ...any) (Decision, error) {
+		decision.Outcome, decision.Reason = OutcomeIgnored, fmt.Sprintf(format, args...)
+		return decision, nil
+	}
+	defer func() {
+		if crash := recover(); crash != nil { // a delivery that crashes planning must not crash it for ever
+			p.Log.ErrorContext(ctx, "planning crashed", "delivery", d.GUID, "panic", crash, "stack", string(debug.Stack()))
+			decision, err = ignore("planning this delivery crashed; the server's log has the details")
+		}
+	}()
+	e, err := p.Decode(d)
+	var notHandled *NotHandled
+	if errors.As(err, &notHandled) {
+		return ignore("%s", notHandled.Reason)
+	} else if err != nil {
+		return ignore("the payload can't be read as a %s event: %v", d.Event, err)
+	}
+	decision.Run = describe(e)
+	switch mode := p.Rules.Mode(e.Repository); {
+	case mode == ModeOff:
+		return ignore("the operator's repositories.allow does not list %s", e.Repository.FullName())
+	case e.Repository.Archived:
+		return ignore("%s is archived", e.Repository.FullName())
+	}
+	decided, err := p.consider(ctx, e, d, decision)
+	var gone *Gone
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &gone):
+		return ignore("%s", gone.Reason)
+	case errors.As(err, &refusal):
+		return ignore("%s", refusal.Sentence)
+	case err != nil && p.Now().Sub(d.Received) > patience:
+		return ignore("GitHub did not answer for three days: %s", firstLine(err.Error()))
+	}
+	return decided, err
+}
+
+// describe is what an event says about the run it may start.
+func describe(e Event) RunInfo {
+	run := RunInfo{
+		Installation: e.Installation, Repository: e.Repository, Event: e.Kind, SHA: e.SHA(), Ref: e.Ref,
+		Branch: e.Branch(), Tag: e.Tag(), Actor: e.Sender, CommitMessage: Cut(e.Message, 500),
+	}
+	if pr := e.PullRequest; pr != nil {
+		run.Ref, run.Branch = PullRef(pr.Number), pr.HeadRef
+		run.PullRequest, run.BaseBranch, run.Fork = pr.Number, pr.BaseRef, pr.HeadRepo != e.Repository.ID
+		run.CommitMessage = Cut(pr.Title, 500)
+	}
+	return run
+}
+
+// PullRef is the ref GitHub keeps a pull request's head under.
+func PullRef(number int) string { return fmt.Sprintf("refs/pull/%d/head", number) }
+
+// consider decides about an event of a repository we may act for.
+func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
+	nothing := func(format string, args ...any) (Decision, error) {
+		decision.Outcome, decision.Reason = OutcomeNothing, fmt.Sprintf(format, args...)
+		return decision, nil
+	}
+	var facts TrustFacts
+	if e.Kind == EventPullRequest {
+		reason, err := p.current(ctx, &e, &facts)
+		if err != nil {
+			return decision, err
+		}
+		decision.Run = describe(e)
+		if reason != "" {
+			return nothing("%s", reason)
+		}
+	} else if e.After == "" {
+		return nothing("%s was deleted", short(e.Ref))
+	}
+	decision.Run.Trust = DecideTrust(e, facts, p.Bots)
+	if e.Kind == EventPullRequest {
+		if reason, err := p.already(ctx, decision.Run); err != nil || reason != "" {
+			if err != nil {
+				return decision, err
+			}
+			return nothing("%s", reason)
+		}
+	}
+	var err error
+	if decision.Stale, decision.Judged, err = p.judge(ctx, e); err != nil {
+		return decision, err
+	}
+	in, err := p.input(ctx, e, decision)
+	if err != nil {
+		return decision, err
+	}
+	decision.Plan = p.Pipelines.Plan(in)
+	observing, err := p.observing(ctx, e.Repository, d)
+	if err != nil {
+		return decision, err
+	}
+	conclude(&decision, observing)
+	if decision.Shown {
+		decision.Run.ID = RunID(d.GUID)
+	}
+	return decision, nil
+}
+
+// current replaces what the payload said of a pull request by what is true now. A reason means that there is nothing
+// to do: events are ordered by state, never by arrival.
+func (p *Planner) current(ctx context.Context, e *Event, facts *TrustFacts) (reason string, err error) {
+	if e.PullRequest == nil {
+		return "the payload names no pull request", nil
+	}
+	said := *e.PullRequest
+	if e.Action == "closed" {
+		return fmt.Sprintf("#%d was closed", said.Number), nil
+	}
+	now, err := p.Pulls.PullRequest(ctx, e.Installation, e.Repository, said.Number)
+	if err != nil {
+		return "", fmt.Errorf("ask for #%d: %w", said.Number, err)
+	}
+	switch {
+	case now.State != "open":
+		return fmt.Sprintf("#%d is closed by now", said.Number), nil
+	case now.HeadSHA != said.HeadSHA:
+		return fmt.Sprintf("#%d is at %s by now; the delivery of that push decides", said.Number, Abbreviate(now.HeadSHA)), nil
+	}
+	e.PullRequest = &now
+	if now.HeadRepo == e.Repository.ID {
+		if *facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
+			return "", fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
+		}
+	}
+	return "", nil
+}
+
+// already tells of a run that stands on this very head of the pull request, so that reopening it or marking it ready
+// does the work once.
+func (p *Planner) already(ctx context.Context, run RunInfo) (reason string, err error) {
+	ref, _, err := p.Refs.Get(ctx, RefKey(run.Repository.ID, run.Ref))
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	} else if err != nil {
+		return "", fmt.Errorf("look for an earlier run of %s: %w", short(run.Ref), err)
+	}
+	if ref.SHA == run.SHA && (ref.Outcome == OutcomeRun || ref.Outcome == OutcomeHeld && run.Trust.Level != Trusted) {
+		return fmt.Sprintf("run %s stands on this commit already", ref.Run), nil
+	}
+	return "", nil
+}
+
+// input gathers what planning looks at.
+func (p *Planner) input(ctx context.Context, e Event, decision Decision) (PlanInput, error) {
+	run := decision.Run
+	in := PlanInput{
+		Event: e, Trust: run.Trust, Run: run, Path: PipelinePath, SHA: run.SHA, Stale: decision.Stale,
+		Grant: p.Rules.Grant(run), DefaultImage: p.Rules.DefaultImage(e.Repository), Changes: e.Changes,
+	}
+	if run.Trust.Level != Trusted {
+		in.SHA = e.PullRequest.BaseSHA // never the stranger's own file
+	}
+	read := func(path string) ([]byte, bool, error) {
+		data, found, err := p.Commits.File(ctx, e.Installation, e.Repository, in.SHA, path)
+		if err != nil {
+			err = fmt.Errorf("read %s at %s: %w", path, Abbreviate(in.SHA), err)
+		}
+		return data, found, err
+	}
+	var err error
+	if in.File, in.HasFile, err = read(PipelinePath); err != nil {
+		return in, err
+	}
+	if !in.HasFile {
+		_, in.HasDockerfile, err = read("Dockerfile")
+		return in, err
+	}
+	if !in.Changes.Known && p.Pipelines.NeedsChanges(in) {
+		in.Changes, err = p.changes(ctx, e)
+	}
+	return in, err
+}
+
+func (p *Planner) changes(ctx context.Context, e Event) (Changes, error) {
+	switch {
+	case e.PullRequest != nil:
+		changes, err := p.Pulls.PullFiles(ctx, e.Installation, e.Repository, e.PullRequest.Number)
+		if err != nil {
+			err = fmt.Errorf("ask for the files of #%d: %w", e.PullRequest.Number, err)
+		}
+		return changes, err
+	case e.Before == "":
+		return Changes{Why: short(e.Ref) + " is new"}, nil
+	}
+	_, changes, err := p.Commits.Compare(ctx, e.Installation, e.Repository, e.Before, e.After)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return Changes{Why: refusal.Sentence}, nil
+	} else if err != nil {
+		return Changes{}, fmt.Errorf("ask what changed since %s: %w", Abbreviate(e.Before), err)
+	}
+	return changes, nil
+}
+
+// observing tells why nothing may be started for a delivery, or "".
+func (p *Planner) observing(ctx context.Context, repo Repository, d Delivery) (string, error) {
+	if p.Rules.Mode(repo) != ModeRun {
+		return "this server observes: the operator has not set repositories.mode to run", nil
+	}
+	start, _, err := p.Meta.Get(ctx, StartKey)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return "this server observes: its data folder is new, and the operator has not said since when to act (slipway begin)", nil
+	case err != nil:
+		return "", fmt.Errorf("read since when to act: %w", err)
+	case d.Received.Before(start.Since):
+		return fmt.Sprintf("it came before %s, since when this server acts", start.Since.Format(time.RFC3339)), nil
+	}
+	return "", nil
+}
+
+// conclude sums a plan up.
+func conclude(d *Decision, observing string) {
+	pull := d.Run.Event == EventPullRequest
+	switch {
+	case d.Plan.Faulty():
+		d.Outcome, d.Shown = OutcomeFault, true
+		d.Reason = fmt.Sprintf("%s has %s", PipelinePath, plural(len(d.Plan.Faults), "fault"))
+	case d.Plan.SkipReason != "":
+		d.Outcome, d.Reason, d.Shown = OutcomeNothing, d.Plan.SkipReason, pull
+	case !d.Plan.Selected():
+		d.Outcome, d.Reason, d.Shown = OutcomeNothing, nothingReason(d.Plan), pull
+	case d.Run.Trust.Level != Trusted:
+		d.Outcome, d.Reason, d.Shown = OutcomeHeld, d.Run.Trust.Reason, true
+	default:
+		d.Outcome, d.Shown = OutcomeRun, true
+		planned := 0
+		for _, j := range d.Plan.Jobs {
+			if j.Planned {
+				planned++
+			}
+		}
+		d.Reason = fmt.Sprintf("%s for %s", plural(planned, "job"), short(d.Run.Ref))
+	}
+	if observing != "" && d.Outcome != OutcomeNothing {
+		d.Reason = fmt.Sprintf("%s; it would have been %s: %s", observing, d.Outcome, d.Reason)
+		d.Outcome = OutcomeObserve
+	}
+	if observing != "" {
+		d.Shown = false
+	}
+}
+
+func nothingReason(plan Plan) string {
+	switch len(plan.Jobs) {
+	case 0:
+		return plan.Pipeline + " has no job for this"
+	case 1:
+		return fmt.Sprintf("%s: %s", plan.Jobs[0].Name, plan.Jobs[0].Reason)
+	}
+	return fmt.Sprintf("none of the %d jobs of %s is for this", len(plan.Jobs), plan.Pipeline)
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,28 @@
+package jobs
+
+// BuildSpec is what `build:` in a pipeline file says, once its expressions are evaluated.
+type BuildSpec struct {
+	Image      string            `json:"image,omitempty"`      // registry.example.com/name without a tag; default: the operator's defaults.image
+	Context    string            `json:"context,omitempty"`    // folder in the repository that COPY sees; default "."
+	Dockerfile string            `json:"dockerfile,omitempty"` // path from the repository's root; default: Dockerfile in the context folder
+	Target     string            `json:"target,omitempty"`     // stage to build; default: the last
+	Args       map[string]string `json:"args,omitempty"`       // build arguments; not a place for secrets: provenance may record them
+	Platforms  []string          `json:"platforms,omitempty"`  // such as linux/amd64; default: the builder's own
+	Tags       []string          `json:"tags,omitempty"`       // further tags on top of the policy's
+}
+
+// DeploySpec is what `deploy:` in a pipeline file says, once its expressions are evaluated.
+type DeploySpec struct {
+	Environments []string   `json:"environments"` // rolled out one after the other; all must be granted
+	Helm         []HelmSpec `json:"helm"`         // releases, rolled out in this order
+}
+
+// HelmSpec is one Helm release of a `deploy:`.
+type HelmSpec struct {
+	Chart      string         `json:"chart"`                  // folder in the repository
+	Release    string         `json:"release,omitempty"`      // default: the chart folder's name
+	Namespace  string         `json:"namespace,omitempty"`    // default: the repository's name
+	ValuesFile []string       `json:"values_files,omitempty"` // paths from the repository's root, later ones win
+	Set        map[string]any `json:"set,omitempty"`          // dotted path to value; types are kept
+	Timeout    string         `json:"timeout,omitempty"`      // such as 5m; default 5m, at most 30m
+}

@@ -1,0 +1,250 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// transitions are the only changes a job's state may make; ARCHITECTURE.md draws them.
+var transitions = map[JobState][]JobState{
+	JobWaiting: {JobQueued, JobSkipped, JobFailed, JobCancelled},
+	JobQueued:  {JobOffered, JobCancelled},
+	JobOffered: {JobRunning, JobCancelled},
+	JobRunning: {JobQueued, JobSucceeded, JobFailed, JobSkipped, JobCancelled},
+}
+
+// ErrNotYours is returned when a job is no longer held by the claim that wants to change it.
+var ErrNotYours = errors.New("the job is not held by this claim")
+
+func (j *Job) move(to JobState) error {
+	if !slices.Contains(transitions[j.State], to) {
+		return fmt.Errorf("job %s can't go from %s to %s", j.Name, j.State, to)
+	}
+	j.State = to
+	return nil
+}
+
+// end moves a job to a final state.
+func (j *Job) end(to JobState, summary string, now time.Time) error {
+	if err := j.move(to); err != nil {
+		return err
+	}
+	j.Summary, j.Finished = Cut(summary, MaxSummary), now
+	j.Claim, j.Waiting, j.NotBefore = nil, "", time.Time{}
+	return nil
+}
+
+// NewRun makes the run of a decision: with jobs when the decision starts some, else one that is over and only has
+// something to show.
+func NewRun(d Decision) Run {
+	r := Run{
+		RunInfo: d.Run, Delivery: d.Delivery, Outcome: d.Outcome, Reason: d.Reason,
+		Faults: d.Plan.Faults, Notes: d.Plan.Notes, Pipeline: d.Plan.Pipeline, Created: d.Time,
+	}
+	switch d.Outcome {
+	case OutcomeRun:
+		r.State = RunActive
+	case OutcomeHeld:
+		r.State, r.Finished = RunHeld, d.Time
+	case OutcomeFault:
+		r.State, r.Finished = RunFailed, d.Time
+	default:
+		r.State, r.Finished = RunNothing, d.Time
+	}
+	for _, p := range d.Plan.Jobs {
+		j := Job{Name: p.Name, Kind: p.Kind, Needs: p.Needs, Spec: p.Spec, Template: p.Template, If: p.If, Line: p.Line, Attempt: 1}
+		switch {
+		case !p.Planned:
+			j.State, j.Summary, j.Finished = JobSkipped, Cut(p.Reason, MaxSummary), d.Time
+		case p.Fault != "":
+			j.State, j.Summary, j.Finished = JobFailed, Cut(p.Fault, MaxSummary), d.Time
+		case d.Outcome != OutcomeRun:
+			j.State, j.Summary, j.Finished = JobSkipped, Cut(d.Reason, MaxSummary), d.Time
+		default:
+			j.State = JobWaiting
+		}
+		r.Jobs = append(r.Jobs, j)
+	}
+	return r
+}
+
+// A Resolution is what evaluating a job's expressions gave, once its needs had ended. Exactly one field is set.
+type Resolution struct {
+	Spec  []byte // JSON of the kind's spec
+	Skip  string // the job's `if` said no: the reason
+	Fault string // the expressions or what they gave are wrong: a sentence
+}
+
+// Resolve evaluates the template and condition of a job whose needs have ended. It is pure.
+type Resolve func(run Run, job Job) Resolution
+
+// Advance moves a run as far as it goes by itself: jobs whose needs have ended become queued or end, a stopped run's
+// idle jobs are cancelled, and when all jobs are over, so is the run. It reports whether anything changed.
+func (r *Run) Advance(now time.Time, resolve Resolve) (changed bool, err error) {
+	if r.State.Over() {
+		return false, nil
+	}
+	for moved := true; moved; { // a job that ends may free the next
+		moved = false
+		for i := range r.Jobs {
+			m, err := r.advance(&r.Jobs[i], now, resolve)
+			if err != nil {
+				return changed, err
+			}
+			moved = moved || m
+		}
+		changed = changed || moved
+	}
+	if state := r.derive(); state != r.State {
+		r.State, r.Finished, changed = state, now, true
+	}
+	return changed, nil
+}
+
+func (r *Run) advance(j *Job, now time.Time, resolve Resolve) (bool, error) {
+	if j.State.Over() || j.State == JobRunning {
+		return false, nil
+	}
+	if r.Stop != nil {
+		return true, j.end(JobCancelled, r.Stop.Reason, now)
+	}
+	if j.State != JobWaiting {
+		return false, nil
+	}
+	for _, name := range j.Needs {
+		need := r.Job(name)
+		switch {
+		case need == nil:
+			return true, j.end(JobFailed, fmt.Sprintf("it needs %s, which is not in this run", name), now)
+		case !need.State.Over():
+			return false, nil
+		case need.State != JobSucceeded:
+			return true, j.end(JobSkipped, fmt.Sprintf("it needs %s, which was %s", name, past(need.State)), now)
+		}
+	}
+	if j.Template != nil || j.If != "" {
+		answer := resolve(*r, *j)
+		switch {
+		case answer.Fault != "":
+			return true, j.end(JobFailed, answer.Fault, now)
+		case answer.Skip != "":
+			return true, j.end(JobSkipped, answer.Skip, now)
+		}
+		// Evaluated once: from here on there is only the spec.
+		j.Spec, j.Template, j.If = answer.Spec, nil, ""
+	}
+	return true, j.move(JobQueued)
+}
+
+func past(s JobState) string {
+	if s == JobFailed {
+		return "not successful"
+	}
+	return string(s)
+}
+
+func (r *Run) derive() RunState {
+	state := RunSucceeded
+	for _, j := range r.Jobs {
+		switch {
+		case !j.State.Over():
+			return RunActive
+		case j.State == JobFailed:
+			state = RunFailed
+		case j.State == JobCancelled && state != RunFailed:
+			state = RunCancelled
+		}
+	}
+	if state == RunSucceeded && r.Stop != nil && !slices.ContainsFunc(r.Jobs, func(j Job) bool { return j.State == JobSucceeded }) {
+		state = RunCancelled
+	}
+	return state
+}
+
+// RequestStop asks for the run to end. The first reason stays. It reports whether that changed anything.
+func (r *Run) RequestStop(reason string, now time.Time) bool {
+	if r.State.Over() || r.Stop != nil {
+		return false
+	}
+	r.Stop = &Stop{Reason: reason, Time: now}
+	return true
+}
+
+// Offer marks a queued job as one that any worker may claim.
+func (r *Run) Offer(job string) error {
+	j := r.Job(job)
+	if j == nil {
+		return fmt.Errorf("offer %s: %w", job, ErrNotFound)
+	}
+	return j.move(JobOffered)
+}
+
+// Take claims an offered job.
+func (r *Run) Take(job string, claim Claim) error {
+	j := r.Job(job)
+	if j == nil {
+		return fmt.Errorf("claim %s: %w", job, ErrNotFound)
+	}
+	if r.Stop != nil {
+		return ErrCancelled
+	}
+	if err := j.move(JobRunning); err != nil {
+		return err
+	}
+	j.Claim, j.Waiting, j.NotBefore = &claim, "", time.Time{}
+	j.Claims++
+	if j.Started.IsZero() {
+		j.Started = claim.Time
+	}
+	if r.Started.IsZero() {
+		r.Started = claim.Time
+	}
+	return nil
+}
+
+// held returns the job if the claim still holds it.
+func (r *Run) held(job, token string) (*Job, error) {
+	j := r.Job(job)
+	if j == nil || j.State != JobRunning || j.Claim == nil || j.Claim.Token != token {
+		return nil, ErrNotYours
+	}
+	return j, nil
+}
+
+// HandBack returns a claimed job to the queue, not to be taken before the given time. trouble counts it against the
+// patience we have with our own errors; a shutdown or a turn to wait for does not.
+func (r *Run) HandBack(job, token, why string, notBefore time.Time, trouble bool) error {
+	j, err := r.held(job, token)
+	if err != nil {
+		return err
+	}
+	if err := j.move(JobQueued); err != nil {
+		return err
+	}
+	j.Claim, j.Waiting, j.NotBefore = nil, Cut(why, MaxSummary), notBefore
+	if trouble {
+		j.Troubles++
+	}
+	return nil
+}
+
+// Finish ends a claimed job with its result, stored under key.
+func (r *Run) Finish(job, token string, result Result, key string, now time.Time) error {
+	j, err := r.held(job, token)
+	if err != nil {
+		return err
+	}
+	state := map[Conclusion]JobState{
+		Success: JobSucceeded, Failure: JobFailed, TimedOut: JobFailed, Cancelled: JobCancelled, Skipped: JobSkipped,
+	}[result.Conclusion]
+	if state == "" {
+		return fmt.Errorf("job %s ended with the unknown conclusion %q", job, result.Conclusion)
+	}
+	if err := j.end(state, result.Summary, now); err != nil {
+		return err
+	}
+	j.Outputs, j.ResultKey = result.Outputs, key
+	return nil
+}

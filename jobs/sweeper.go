@@ -1,0 +1,77 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// A Sweeper finds what fell between two steps: claims whose holder died, and hints that were lost. Only the leader
+// sweeps.
+type Sweeper struct {
+	Runs   Set[Run]
+	Leases Leases
+	Hints  Hints
+	// Grace is how long after a claim its lease may still be missing: the holder writes the claim first. It is also
+	// how long a hint may lie unanswered before it is offered again. 0 means DefaultClaimTTL.
+	Grace time.Duration
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Sweep looks at every active run once and calls touch for each, so that scheduler and reporter look at it too.
+func (s *Sweeper) Sweep(ctx context.Context, touch func(run string)) error {
+	var active []Run
+	err := s.Runs.All(ctx, func(_ string, run Run, _ uint64) error {
+		active = append(active, run)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list active runs: %w", err)
+	}
+	var faults []error
+	for _, run := range active {
+		for _, j := range run.Jobs {
+			switch j.State {
+			case JobRunning:
+				faults = append(faults, s.claim(ctx, run, j))
+			case JobOffered:
+				// The subject holds one hint at most, so saying it again costs nothing.
+				faults = append(faults, s.Hints.Offer(ctx, Hint{Kind: j.Kind, Run: run.ID, Job: j.Name}))
+			}
+		}
+		touch(run.ID)
+	}
+	return errors.Join(faults...)
+}
+
+// claim takes a job back from a holder whose lease ran out.
+func (s *Sweeper) claim(ctx context.Context, run Run, j Job) error {
+	grace := s.Grace
+	if grace == 0 {
+		grace = DefaultClaimTTL
+	}
+	if j.Claim == nil || s.Now().Sub(j.Claim.Time) < grace {
+		return nil
+	}
+	switch _, err := s.Leases.Holder(ctx, ClaimKey(j.Claim.Token)); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, ErrNotFound):
+		return fmt.Errorf("look at the claim on %s of %s: %w", j.Name, run.ID, err)
+	}
+	s.Log.WarnContext(ctx, "a worker is gone; its job goes back to the queue", "run", run.ID, "job", j.Name, "worker", j.Claim.Worker)
+	_, err := Change(ctx, s.Runs, run.ID, func(now *Run) error {
+		err := now.HandBack(j.Name, j.Claim.Token, "its worker "+j.Claim.Worker+" is gone", time.Time{}, false)
+		if errors.Is(err, ErrNotYours) {
+			return ErrUnchanged
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("take %s of %s back: %w", j.Name, run.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package jobs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+)
+
+// Abbreviate shortens a commit's SHA to the 12 characters that Slipway shows and tags with.
+func Abbreviate(sha string) string {
+	if len(sha) > 12 {
+		return sha[:12]
+	}
+	return sha
+}
+
+// short is a ref as people say it.
+func short(ref string) string {
+	for _, prefix := range []string{"refs/heads/", "refs/tags/"} {
+		if name, ok := strings.CutPrefix(ref, prefix); ok {
+			return name
+		}
+	}
+	if number, ok := strings.CutPrefix(ref, "refs/pull/"); ok {
+		return "#" + strings.TrimSuffix(number, "/head")
+	}
+	return ref
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// digest makes a key of any name.
+func digest(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:16])
+}
+
+// tokenForm matches GitHub's tokens in both of their formats, the long ghs_<app>_<JWT> included
+// (docs.github.com, "About authentication to GitHub": token formats).
+var tokenForm = regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9_.-]{20,}|github_pat_[A-Za-z0-9_]{20,})`)
+
+// NewMask returns a function that hides GitHub tokens and the given secrets in a text. Secrets shorter than 6
+// characters are left alone: hiding them would garble the text and say what they are.
+func NewMask(secrets []string) func(string) string {
+	var pairs []string
+	for _, s := range secrets {
+		if s = strings.TrimSpace(s); len(s) >= 6 {
+			pairs = append(pairs, s, "***")
+		}
+	}
+	literal := strings.NewReplacer(pairs...)
+	return func(text string) string {
+		if strings.Contains(text, "gh") || strings.Contains(text, "github_pat_") {
+			text = tokenForm.ReplaceAllString(text, "***")
+		}
+		return literal.Replace(text)
+	}
+}

@@ -1,0 +1,66 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// TrustLevel is what the sender of an event may cause.
+type TrustLevel string
+
+const (
+	// Trusted work runs the pipeline of its own commit with the repository's grants.
+	Trusted TrustLevel = "trusted"
+	// Untrusted work is held: the base branch's pipeline, no secret, no push credential, no cluster.
+	Untrusted TrustLevel = "untrusted"
+)
+
+// Trust is a level and the sentence that explains it.
+type Trust struct {
+	Level  TrustLevel `json:"level"`
+	Reason string     `json:"reason"`
+}
+
+// TrustFacts is what DecideTrust needs to know, asked at GitHub for this event, never taken from a cache or a payload.
+type TrustFacts struct {
+	Permission   string // the sender's permission on the base repository now: admin, write, read, none
+	PermissionOf int64  // numeric ID of the account GitHub answered about
+}
+
+// DecideTrust decides what an event's sender may cause (invariant 6). bots lists the logins, such as
+// "dependabot[bot]", that may act as pull request senders.
+//
+// A push is trusted: GitHub let it in. A pull request is trusted when its head lies in the base repository and the
+// sender has write permission there. Every doubt falls to untrusted.
+func DecideTrust(e Event, facts TrustFacts, bots []string) Trust {
+	if e.Kind == EventPush {
+		return Trust{Trusted, "pushed to the repository itself"}
+	}
+	pr := e.PullRequest
+	switch {
+	case pr == nil:
+		return Trust{Untrusted, fmt.Sprintf("a %s event carries no right of its own", e.Kind)}
+	case pr.HeadRepo == 0:
+		return Trust{Untrusted, "the pull request's head repository is gone"}
+	case pr.HeadRepo != e.Repository.ID:
+		return Trust{Untrusted, "the pull request comes from a fork" + named(pr.HeadName)}
+	case e.Sender.ID == 0:
+		return Trust{Untrusted, "the event names no sender"}
+	case e.Sender.Type != "User" && !slices.Contains(bots, e.Sender.Login):
+		return Trust{Untrusted, fmt.Sprintf("%s is a bot that trust.bots does not list", e.Sender.Login)}
+	case e.Sender.Type != "User":
+		return Trust{Trusted, fmt.Sprintf("%s is listed in trust.bots and the head is in this repository", e.Sender.Login)}
+	case facts.PermissionOf != e.Sender.ID:
+		return Trust{Untrusted, fmt.Sprintf("GitHub's answer about %s is about another account", e.Sender.Login)}
+	case facts.Permission != "admin" && facts.Permission != "write":
+		return Trust{Untrusted, fmt.Sprintf("%s has no write permission on %s", e.Sender.Login, e.Repository.FullName())}
+	}
+	return Trust{Trusted, fmt.Sprintf("%s has %s permission and the head is in this repository", e.Sender.Login, facts.Permission)}
+}
+
+func named(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " (" + name + ")"
+}

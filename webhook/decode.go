@@ -1,0 +1,229 @@
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// maxCommits is how many commits a push payload lists at most; with more, the changed files are not all there
+// (docs.github.com, "Webhook events and payloads": push).
+const maxCommits = 2048
+
+// maxFiles bounds the changed files kept of a push.
+const maxFiles = 3000
+
+// Decode says what a delivery means. Deliveries that are no business of ours answer a *jobs.NotHandled; any other
+// error says what is wrong with the payload.
+func Decode(d jobs.Delivery) (jobs.Event, error) {
+	var e jobs.Event
+	var err error
+	switch d.Event {
+	case "push":
+		e, err = decodePush(d.Body)
+	case "pull_request":
+		e, err = decodePullRequest(d.Body)
+	default:
+		return e, &jobs.NotHandled{Reason: d.Event + " events are not handled yet"}
+	}
+	e.Delivery = d.GUID
+	if err != nil {
+		return e, err
+	}
+	return e, check(e)
+}
+
+// The payloads, as far as they are looked at. GitHub adds fields at any time; unknown ones are ignored.
+type (
+	payloadAccount struct {
+		ID    int64  `json:"id"`
+		Login string `json:"login"`
+		Name  string `json:"name"` // of a repository's owner in push payloads
+		Type  string `json:"type"`
+	}
+	payloadRepository struct {
+		ID            int64          `json:"id"`
+		Name          string         `json:"name"`
+		Owner         payloadAccount `json:"owner"`
+		FullName      string         `json:"full_name"`
+		DefaultBranch string         `json:"default_branch"`
+		Private       bool           `json:"private"`
+		Archived      bool           `json:"archived"`
+	}
+	payloadCommon struct {
+		Repository   payloadRepository `json:"repository"`
+		Sender       payloadAccount    `json:"sender"`
+		Installation struct {
+			ID int64 `json:"id"`
+		} `json:"installation"`
+	}
+	payloadPush struct {
+		payloadCommon
+		Ref        string         `json:"ref"`
+		Before     string         `json:"before"`
+		After      string         `json:"after"`
+		Forced     bool           `json:"forced"`
+		HeadCommit *payloadCommit `json:"head_commit"`
+		Commits    []struct {
+			Added    []string `json:"added"`
+			Modified []string `json:"modified"`
+			Removed  []string `json:"removed"`
+		} `json:"commits"`
+	}
+	payloadCommit struct {
+		ID      string `json:"id"`
+		Message string `json:"message"`
+	}
+	payloadBranch struct {
+		Ref  string             `json:"ref"`
+		SHA  string             `json:"sha"`
+		Repo *payloadRepository `json:"repo"` // null when the fork was deleted
+	}
+	payloadPullRequest struct {
+		payloadCommon
+		Action      string `json:"action"`
+		PullRequest struct {
+			Number int            `json:"number"`
+			Title  string         `json:"title"`
+			State  string         `json:"state"`
+			Merged bool           `json:"merged"`
+			Draft  bool           `json:"draft"`
+			User   payloadAccount `json:"user"`
+			Head   payloadBranch  `json:"head"`
+			Base   payloadBranch  `json:"base"`
+			Labels []struct {
+				Name string `json:"name"`
+			} `json:"labels"`
+		} `json:"pull_request"`
+	}
+)
+
+func (c payloadCommon) event(kind jobs.EventKind) jobs.Event {
+	owner := c.Repository.Owner.Login
+	if owner == "" {
+		owner = c.Repository.Owner.Name
+	}
+	return jobs.Event{
+		Kind: kind, Installation: c.Installation.ID,
+		Repository: jobs.Repository{
+			ID: c.Repository.ID, Owner: owner, Name: c.Repository.Name, DefaultBranch: c.Repository.DefaultBranch,
+			Private: c.Repository.Private, Archived: c.Repository.Archived,
+		},
+		Sender: c.Sender.actor(),
+	}
+}
+
+func (a payloadAccount) actor() jobs.Actor { return jobs.Actor{ID: a.ID, Login: a.Login, Type: a.Type} }
+
+func decodePush(body []byte) (jobs.Event, error) {
+	var p payloadPush
+	if err := json.Unmarshal(body, &p); err != nil {
+		return jobs.Event{}, err
+	}
+	e := p.event(jobs.EventPush)
+	e.Ref, e.Before, e.After, e.Forced = p.Ref, known(p.Before), known(p.After), p.Forced
+	if p.HeadCommit != nil && e.After != "" {
+		e.Message = jobs.Cut(p.HeadCommit.Message, 1000)
+		if e.Tag() != "" {
+			e.After = p.HeadCommit.ID // an annotated tag's `after` is the tag object, not the commit
+		}
+	}
+	e.Changes = p.changes(e)
+	return e, nil
+}
+
+// changes sums up the files of the payload's commits, when they are all there.
+func (p payloadPush) changes(e jobs.Event) jobs.Changes {
+	switch {
+	case e.Before == "" || e.After == "":
+		return jobs.Changes{Why: "the ref was just created or deleted"}
+	case p.Forced:
+		return jobs.Changes{Why: "it was a forced push"}
+	case len(p.Commits) == 0 || len(p.Commits) >= maxCommits:
+		return jobs.Changes{Why: fmt.Sprintf("GitHub listed %d commits, which may not be all", len(p.Commits))}
+	}
+	var files []string
+	for _, c := range p.Commits {
+		files = append(files, c.Added...)
+		files = append(files, c.Modified...)
+		files = append(files, c.Removed...)
+	}
+	slices.Sort(files)
+	files = slices.Compact(files)
+	if len(files) > maxFiles {
+		return jobs.Changes{Why: fmt.Sprintf("more than %d files changed", maxFiles)}
+	}
+	return jobs.Changes{Known: true, Files: files}
+}
+
+// pullActions are the actions on a pull request that planning hears of.
+var pullActions = []string{"opened", "synchronize", "reopened", "ready_for_review", "closed"}
+
+func decodePullRequest(body []byte) (jobs.Event, error) {
+	var p payloadPullRequest
+	if err := json.Unmarshal(body, &p); err != nil {
+		return jobs.Event{}, err
+	}
+	e := p.event(jobs.EventPullRequest)
+	e.Action = p.Action
+	if !slices.Contains(pullActions, p.Action) {
+		return e, &jobs.NotHandled{Reason: fmt.Sprintf("pull_request %.40q is not handled yet", p.Action)}
+	}
+	in := p.PullRequest
+	pr := &jobs.PullRequest{
+		Number: in.Number, Title: jobs.Cut(in.Title, 500), State: in.State, Merged: in.Merged, Draft: in.Draft, Author: in.User.actor(),
+		HeadRef: in.Head.Ref, HeadSHA: in.Head.SHA, BaseRef: in.Base.Ref, BaseSHA: in.Base.SHA,
+	}
+	if in.Head.Repo != nil {
+		pr.HeadRepo, pr.HeadName = in.Head.Repo.ID, in.Head.Repo.FullName
+	}
+	for _, l := range in.Labels {
+		pr.Labels = append(pr.Labels, l.Name)
+	}
+	e.PullRequest = pr
+	return e, nil
+}
+
+// known turns the all-zero SHA of a created or deleted ref into "".
+func known(sha string) string {
+	if strings.Trim(sha, "0") == "" {
+		return ""
+	}
+	return sha
+}
+
+var (
+	shaForm  = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+	nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
+)
+
+// check refuses an event that lacks what every later step relies on.
+func check(e jobs.Event) error {
+	var faults []error
+	need := func(ok bool, what string) {
+		if !ok {
+			faults = append(faults, errors.New(what+" is missing or malformed"))
+		}
+	}
+	sha := func(s string) bool { return shaForm.MatchString(s) }
+	need(e.Installation > 0, "installation.id")
+	need(e.Repository.ID > 0, "repository.id")
+	need(nameForm.MatchString(e.Repository.Owner), "repository.owner.login")
+	need(nameForm.MatchString(e.Repository.Name) && strings.Trim(e.Repository.Name, ".") != "", "repository.name")
+	need(e.Sender.ID > 0, "sender.id")
+	if pr := e.PullRequest; pr != nil {
+		need(pr.Number > 0, "pull_request.number")
+		need(sha(pr.HeadSHA) && sha(pr.BaseSHA), "pull_request.head.sha or base.sha")
+		need(pr.HeadRef != "" && pr.BaseRef != "", "pull_request.head.ref or base.ref")
+	} else {
+		need(strings.HasPrefix(e.Ref, "refs/heads/") || strings.HasPrefix(e.Ref, "refs/tags/"), "ref")
+		need(e.Before == "" || sha(e.Before), "before")
+		need(e.After == "" || sha(e.After), "after")
+	}
+	return errors.Join(faults...)
+}
