@@ -69,8 +69,23 @@ func (w *logWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// printf adds a line of our own, on a line of its own, also to a log that is full.
 func (w *logWriter) printf(format string, args ...any) {
-	fmt.Fprintf(w, "slipway: "+format+"\n", args...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.complete()
+	full := w.full
+	w.full = false
+	w.line(firstLine(fmt.Sprintf("slipway: "+format, args...)))
+	w.full = full
+}
+
+// complete ends a line that was begun.
+func (w *logWriter) complete() {
+	if len(w.partial) > 0 {
+		w.line(string(w.partial))
+		w.partial = nil
+	}
 }
 
 func (w *logWriter) line(text string) {
@@ -78,8 +93,9 @@ func (w *logWriter) line(text string) {
 		return
 	}
 	text = w.mask(text)
+	before := w.total
 	w.total += len(text)
-	if w.total > MaxLog {
+	if w.total > MaxLog && before <= MaxLog {
 		w.full = true
 		text = fmt.Sprintf("slipway: the log is longer than %d MB; the rest is left out", MaxLog>>20)
 	}
@@ -123,11 +139,7 @@ func (w *logWriter) close(last bool) {
 	if w.closed {
 		return
 	}
-	if len(w.partial) > 0 {
-		w.line(string(w.partial))
-		w.partial = nil
-	}
-	w.full = false
+	w.complete()
 	w.flush(last)
 	w.closed = true
 }

@@ -1,0 +1,3 @@
+module example.com/tks-contract
+
+go 1.26

@@ -1,0 +1,101 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/deploy"
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// sum turns what was done into a result. The last step is the one that failed, if any did.
+func sum(all []done) jobs.Result {
+	last := all[len(all)-1]
+	result := jobs.Result{Conclusion: jobs.Success, Details: details(all)}
+	if f := last.outcome.Failure; f != nil {
+		result.Conclusion, result.Tail = jobs.Failure, f.LogTail
+		result.Summary = strings.TrimSuffix(f.Sentence, ".") + "; " + afterwards(last) + "."
+		result.Cause = fmt.Sprintf("%s %s", f.Reason, f.Object)
+		return result
+	}
+	var names []string
+	for _, d := range all {
+		names = append(names, fmt.Sprintf("%s/%s revision %d to %s", d.release.Namespace, d.release.Name, d.outcome.Revision, d.environment))
+	}
+	result.Summary = "rolled out " + strings.Join(names, ", ")
+	result.Outputs = map[string]any{
+		"revision":  int64(last.outcome.Revision),
+		"status":    string(last.outcome.Status),
+		"namespace": last.release.Namespace,
+		"release":   last.release.Name,
+		"images":    strings.Join(images(last.outcome), ","),
+	}
+	return result
+}
+
+// stale is the result when the commit is no longer the newest. What was rolled out before that was seen stays.
+func stale(all []done, why string) jobs.Result {
+	r := jobs.Result{Conclusion: jobs.Skipped, Summary: "not rolled out: " + why}
+	if len(all) > 0 {
+		r.Details = details(all)
+	}
+	return r
+}
+
+// afterwards says what a failed step left behind.
+func afterwards(d done) string {
+	switch d.outcome.Status {
+	case deploy.StatusRolledBack:
+		return fmt.Sprintf("the release was rolled back to revision %d, which is ready", d.outcome.RolledBackTo)
+	case deploy.StatusUninstalled:
+		return "it was the first installation and has been removed again"
+	case deploy.StatusFailed:
+		return "it could not be taken back: look at the release before the next rollout"
+	}
+	return "nothing was changed"
+}
+
+// details is the Markdown below the sentence: a row for each release, its notes, and what runs.
+func details(all []done) string {
+	var b strings.Builder
+	b.WriteString("| release | environment | cluster | revision | status | took |\n|---|---|---|---|---|---|\n")
+	for _, d := range all {
+		status := string(d.outcome.Status)
+		if d.outcome.Adopted {
+			status += " (by an earlier try)"
+		}
+		fmt.Fprintf(&b, "| %s/%s | %s | %s | %d | %s | %s |\n", d.release.Namespace, d.release.Name, d.environment, d.cluster,
+			d.outcome.Revision, status, d.outcome.Took.Round(100*time.Millisecond))
+	}
+	for _, d := range all {
+		if running := images(d.outcome); len(running) > 0 {
+			fmt.Fprintf(&b, "\nRunning in %s/%s:\n\n", d.release.Namespace, d.release.Name)
+			for _, image := range running {
+				fmt.Fprintf(&b, "- `%s`\n", image)
+			}
+		}
+		if notes := strings.TrimSpace(d.outcome.Notes); notes != "" && d.outcome.Failure == nil {
+			// Indented, the notes are shown as they are, whatever they hold.
+			fmt.Fprintf(&b, "\nNotes of %s:\n\n    %s\n", d.release.Name, strings.ReplaceAll(jobs.Cut(notes, 2000), "\n", "\n    "))
+		}
+	}
+	return b.String()
+}
+
+// images lists what runs, each once.
+func images(o deploy.Outcome) []string {
+	var list []string
+	seen := map[string]bool{}
+	for _, i := range o.Images {
+		name := i.Image
+		if i.Digest != "" && !strings.Contains(name, "@") {
+			name += "@" + i.Digest
+		}
+		if !seen[name] {
+			seen[name] = true
+			list = append(list, name)
+		}
+	}
+	return list
+}

@@ -1,0 +1,201 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/deploy"
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// A Cluster rolls releases out; a *deploy.Cluster is one.
+type Cluster interface {
+	Rollout(ctx context.Context, release deploy.Release, log io.Writer) (deploy.Outcome, error)
+}
+
+// Options are what the kind works with.
+type Options struct {
+	Clusters map[string]Cluster // by their name in config.yaml
+	// Match reports whether a name matches a pattern of a grant.
+	Match func(pattern, name string) bool
+	Now   func() time.Time
+}
+
+// New returns the kind.
+func New(o Options) jobs.Kind {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &kind{o}
+}
+
+type kind struct{ Options }
+
+// A step is one release onto one cluster.
+type step struct {
+	environment string
+	cluster     string
+	release     deploy.Release
+}
+
+// done is a step that was carried out.
+type done struct {
+	step
+	outcome deploy.Outcome
+}
+
+// Run rolls out every release of the spec to every cluster of every environment, in the spec's order, and stops at
+// the first that fails. A release that an earlier call for the same attempt deployed already is adopted, not deployed
+// again; one that another run is rolling out is waited for.
+func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
+	spec, err := decode(task.Spec)
+	if err != nil {
+		return jobs.Result{}, &jobs.Refusal{Sentence: "the deploy spec of this run can't be read", Cause: err}
+	}
+	steps, err := k.plan(task, spec)
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	checkout, err := task.Source.Checkout(ctx, task.Run)
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	defer checkout.Close()
+
+	var all []done
+	for _, s := range steps {
+		// What is behind never takes a release back; asked right before each, since builds take their time.
+		newest, why, err := task.Newest(ctx)
+		if err != nil {
+			return jobs.Result{}, err
+		}
+		if !newest {
+			fmt.Fprintf(task.Log, "not rolled out: %s\n", why)
+			return stale(all, why), nil
+		}
+		s.release.Source = checkout.Root
+		fmt.Fprintf(task.Log, "rolling %s/%s out to %s (%s)\n", s.release.Namespace, s.release.Name, s.environment, s.cluster)
+		outcome, err := k.Clusters[s.cluster].Rollout(ctx, s.release, task.Log)
+		if err != nil {
+			return jobs.Result{}, k.trouble(err)
+		}
+		all = append(all, done{s, outcome})
+		if outcome.Failure != nil {
+			break
+		}
+	}
+	return sum(all), nil
+}
+
+// trouble turns a lease that another holds into a wait; everything else is ours as it is.
+func (k *kind) trouble(err error) error {
+	var held *deploy.LeaseHeldError
+	if !errors.As(err, &held) {
+		return err
+	}
+	const least, most = time.Second, 10 * time.Second
+	return &jobs.Later{
+		After:  min(max(held.Until.Sub(k.Now()), least), most),
+		Reason: fmt.Sprintf("the release is being changed by another (%s)", held.Error()),
+	}
+}
+
+// plan lists the steps of a spec, or refuses what is not granted: once more, where it would happen.
+func (k *kind) plan(task jobs.Task, spec jobs.DeploySpec) ([]step, error) {
+	run := task.Run
+	refuse := func(format string, args ...any) ([]step, error) {
+		return nil, &jobs.Refusal{Sentence: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case run.Trust.Level != jobs.Trusted:
+		return refuse("untrusted runs don't roll out")
+	case run.Event != jobs.EventPush || run.Branch == "":
+		return refuse("only pushes to a branch roll out in this version")
+	case len(spec.Environments) == 0 || len(spec.Helm) == 0:
+		return refuse("the deploy spec names no environment or no release")
+	}
+	var steps []step
+	for _, name := range spec.Environments {
+		grant, ok := environment(task.Grant, name)
+		if !ok {
+			return refuse("%s may not roll out to the environment %q; whoever runs Slipway grants it under environments.%s.repositories", run.Repository.FullName(), name, name)
+		}
+		if !k.any(grant.Branches, run.Branch) {
+			return refuse("the environment %s takes rollouts from %s, not from %s", name, strings.Join(grant.Branches, ", "), run.Branch)
+		}
+		for _, cluster := range grant.Clusters {
+			if k.Clusters[cluster] == nil {
+				return nil, fmt.Errorf("environment %s names the cluster %s, which is not configured", name, cluster)
+			}
+			for _, h := range spec.Helm {
+				release, err := k.release(task, grant, h)
+				if err != nil {
+					return nil, err
+				}
+				steps = append(steps, step{name, cluster, release})
+			}
+		}
+	}
+	return steps, nil
+}
+
+func (k *kind) release(task jobs.Task, grant jobs.EnvironmentGrant, h jobs.HelmSpec) (deploy.Release, error) {
+	run := task.Run
+	r := deploy.Release{
+		Namespace: h.Namespace, Name: h.Release, Chart: h.Chart, ValuesFiles: h.ValuesFile, Set: h.Set,
+		Owner: deploy.Owner{
+			Repository: run.Repository.FullName(), RepositoryID: run.Repository.ID, Run: run.ID, Job: task.Job,
+			Attempt: task.Attempt, SHA: run.SHA,
+		},
+	}
+	if r.Namespace == "" {
+		r.Namespace = strings.ToLower(run.Repository.Name)
+	}
+	if r.Name == "" {
+		r.Name = path.Base(path.Clean(h.Chart))
+	}
+	if !k.any(grant.Namespaces, r.Namespace) {
+		return r, &jobs.Refusal{Sentence: fmt.Sprintf("%s may not use the namespace %q in %s; it may use %s",
+			run.Repository.FullName(), r.Namespace, grant.Name, list(grant.Namespaces))}
+	}
+	if h.Timeout != "" {
+		timeout, err := time.ParseDuration(h.Timeout)
+		if err != nil || timeout <= 0 || timeout > maxTimeout {
+			return r, &jobs.Refusal{Sentence: fmt.Sprintf("the timeout %q of release %s is not a duration of at most %s", h.Timeout, r.Name, maxTimeout)}
+		}
+		r.Timeout = timeout
+	}
+	return r, nil
+}
+
+const maxTimeout = 30 * time.Minute
+
+func (k *kind) any(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if k.Match(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func environment(grant jobs.Grant, name string) (jobs.EnvironmentGrant, bool) {
+	for _, e := range grant.Environments {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return jobs.EnvironmentGrant{}, false
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

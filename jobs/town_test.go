@@ -1,0 +1,304 @@
+package jobs_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/queue"
+)
+
+// A town is everything between the queue and the outside, on a queue in memory: real reconcilers, and a GitHub, a
+// pipeline and kinds that do what the test says.
+type town struct {
+	t   *testing.T
+	q   *queue.Queue
+	log *slog.Logger
+
+	mu       sync.Mutex
+	heads    map[string]string // ref to SHA
+	history  []string          // SHAs from oldest to newest, for Compare
+	pulls    map[int]jobs.PullRequest
+	perms    map[int64]string
+	plan     func(jobs.PlanInput) jobs.Plan
+	down     error // what GitHub answers while it is set
+	asked    int   // calls to GitHub
+	reported map[string]jobs.RunState
+	mode     jobs.Mode
+
+	build func(context.Context, jobs.Task) (jobs.Result, error)
+}
+
+func newTown(t *testing.T) *town {
+	q := queue.Memory()
+	t.Cleanup(func() {
+		if err := q.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	town := &town{
+		t: t, q: q, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		heads: map[string]string{}, pulls: map[int]jobs.PullRequest{}, perms: map[int64]string{9: "write"}, mode: jobs.ModeRun,
+		reported: map[string]jobs.RunState{},
+		plan: func(jobs.PlanInput) jobs.Plan {
+			return jobs.Plan{Pipeline: "the test's", Jobs: []jobs.PlannedJob{{Name: "image", Kind: jobs.KindBuild, Planned: true, Spec: json.RawMessage(`{}`)}}}
+		},
+		build: func(_ context.Context, task jobs.Task) (jobs.Result, error) {
+			fmt.Fprintln(task.Log, "building")
+			return jobs.Result{Conclusion: jobs.Success, Summary: "built"}, nil
+		},
+	}
+	if _, err := queue.Set[jobs.Start](q, queue.Meta).Create(t.Context(), jobs.StartKey, jobs.Start{Since: time.Now().Add(-time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	return town
+}
+
+// replica starts a leader and a runner and returns what stops them in good order.
+func (w *town) replica(name string) (stop func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	runs := queue.Set[jobs.Run](w.q, queue.Runs)
+	scheduler := &jobs.Scheduler{
+		Runs: runs, Archive: queue.Set[jobs.Run](w.q, queue.Archive), Hints: w.q.Hints(), Share: 2, Now: time.Now, Log: w.log,
+		Resolve: func(jobs.Run, jobs.Job) jobs.Resolution { return jobs.Resolution{Spec: []byte(`{}`)} },
+	}
+	leader := &jobs.Leader{
+		Name: name, Leases: w.q.Leases(), Deliveries: w.q, Planner: w.planner(), Scheduler: scheduler,
+		Sweeper:  &jobs.Sweeper{Runs: runs, Leases: w.q.Leases(), Hints: w.q.Hints(), Grace: 2 * time.Second, Now: time.Now, Log: w.log},
+		Reporter: w, Runs: runs, TTL: 3 * time.Second, Sweep: 500 * time.Millisecond, Log: w.log,
+	}
+	kind := jobs.Slot{Kind: kindFunc(func(ctx context.Context, task jobs.Task) (jobs.Result, error) {
+		w.mu.Lock()
+		build := w.build
+		w.mu.Unlock()
+		return build(ctx, task)
+	}), Count: 2}
+	runner := &jobs.Runner{
+		Name: name, Kinds: map[jobs.KindName]jobs.Slot{jobs.KindBuild: kind}, Runs: runs, Results: queue.Set[jobs.Result](w.q, queue.Results),
+		Refs: queue.Set[jobs.RefRecord](w.q, queue.Refs), Hints: w.q.Hints(), Leases: w.q.Leases(), Logs: w.q.Logs(),
+		Grants: func(jobs.RunInfo) jobs.Grant { return jobs.Grant{} }, Mask: jobs.NewMask([]string{"hunter22"}), ClaimTTL: 3 * time.Second, Now: time.Now, Log: w.log,
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { leader.Run(ctx) })
+	wg.Go(func() { runner.Run(ctx) })
+	var once sync.Once
+	stop = func() { once.Do(func() { cancel(); wg.Wait() }) }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *town) planner() *jobs.Planner {
+	return &jobs.Planner{
+		Decode: func(d jobs.Delivery) (e jobs.Event, err error) {
+			if d.Event == "star" {
+				return e, &jobs.NotHandled{Reason: "star events are not handled yet"}
+			}
+			err = json.Unmarshal(d.Body, &e)
+			return e, err
+		},
+		Pulls: w, Commits: w, Rules: w, Pipelines: w,
+		Decisions: queue.Set[jobs.Decision](w.q, queue.Decisions), Runs: queue.Set[jobs.Run](w.q, queue.Runs),
+		Archive: queue.Set[jobs.Run](w.q, queue.Archive), Refs: queue.Set[jobs.RefRecord](w.q, queue.Refs), Index: w.q,
+		Meta: queue.Set[jobs.Start](w.q, queue.Meta), Now: time.Now, Log: w.log,
+	}
+}
+
+type kindFunc func(context.Context, jobs.Task) (jobs.Result, error)
+
+func (f kindFunc) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) { return f(ctx, task) }
+
+// deliver stores an event as the webhook would.
+func (w *town) deliver(guid string, e jobs.Event) {
+	w.t.Helper()
+	if e.Repository.ID == 0 {
+		e.Repository = jobs.Repository{ID: 5, Owner: "acme", Name: "shop", DefaultBranch: "main"}
+	}
+	e.Installation, e.Delivery = 3, guid
+	if e.Sender.ID == 0 {
+		e.Sender = jobs.Actor{ID: 9, Login: "alice", Type: "User"}
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.q.Accept(w.t.Context(), jobs.Delivery{GUID: guid, Event: string(e.Kind), Received: time.Now(), Body: body}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// push moves main on by one commit and returns its event.
+func (w *town) push(sha string) jobs.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sha = strings.Repeat(sha, 40)
+	e := jobs.Event{Kind: jobs.EventPush, Ref: "refs/heads/main", Before: w.heads["refs/heads/main"], After: sha}
+	w.heads["refs/heads/main"] = sha
+	w.history = append(w.history, sha)
+	return e
+}
+
+// pull opens or moves a pull request and returns its event.
+func (w *town) pull(number int, sha string, headRepo int64) jobs.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pr := jobs.PullRequest{Number: number, State: "open", HeadRef: "feat", HeadSHA: strings.Repeat(sha, 40), HeadRepo: headRepo, BaseRef: "main", BaseSHA: strings.Repeat("0", 40)}
+	w.pulls[number] = pr
+	return jobs.Event{Kind: jobs.EventPullRequest, Action: "synchronize", PullRequest: &pr}
+}
+
+// decision waits for a delivery's decision.
+func (w *town) decision(guid string) (d jobs.Decision) {
+	w.t.Helper()
+	w.await("a decision on "+guid, func() (ok bool) {
+		var err error
+		d, _, err = queue.Set[jobs.Decision](w.q, queue.Decisions).Get(w.t.Context(), guid)
+		return err == nil
+	})
+	return d
+}
+
+// finished waits until a delivery's run is over, reported and put away.
+func (w *town) finished(guid string) (r jobs.Run) {
+	w.t.Helper()
+	w.await("the end of "+guid, func() bool {
+		var err error
+		r, _, err = queue.Set[jobs.Run](w.q, queue.Archive).Get(w.t.Context(), jobs.RunID(guid))
+		return err == nil
+	})
+	return r
+}
+
+// active waits until a delivery's run is there and answers to the condition.
+func (w *town) active(guid string, is func(jobs.Run) bool) (r jobs.Run) {
+	w.t.Helper()
+	w.await("the run of "+guid, func() bool {
+		var err error
+		r, _, err = queue.Set[jobs.Run](w.q, queue.Runs).Get(w.t.Context(), jobs.RunID(guid))
+		return err == nil && is(r)
+	})
+	return r
+}
+
+func (w *town) await(what string, done func() bool) {
+	w.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			w.t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// set changes the town under its lock.
+func (w *town) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// ask counts a question to GitHub.
+func (w *town) ask() error {
+	w.asked++
+	return w.down
+}
+
+func (w *town) PullRequest(_ context.Context, _ int64, _ jobs.Repository, number int) (jobs.PullRequest, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pulls[number], w.ask()
+}
+
+func (w *town) PullFiles(context.Context, int64, jobs.Repository, int) (jobs.Changes, error) {
+	return jobs.Changes{Known: true}, nil
+}
+
+func (w *town) Permission(_ context.Context, _ int64, _ jobs.Repository, a jobs.Actor) (jobs.TrustFacts, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return jobs.TrustFacts{Permission: w.perms[a.ID], PermissionOf: a.ID}, w.ask()
+}
+
+func (w *town) File(context.Context, int64, jobs.Repository, string, string) ([]byte, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return nil, true, w.ask()
+}
+
+func (w *town) Compare(_ context.Context, _ int64, _ jobs.Repository, base, head string) (string, jobs.Changes, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := func(sha string) int {
+		for i, s := range w.history {
+			if s == sha {
+				return i
+			}
+		}
+		return -1
+	}
+	status := "diverged"
+	if b, h := at(base), at(head); b >= 0 && h >= 0 {
+		status = map[bool]string{true: "ahead", false: "behind"}[h > b]
+	}
+	return status, jobs.Changes{}, w.ask()
+}
+
+func (w *town) Head(_ context.Context, _ int64, _ jobs.Repository, ref string) (string, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sha, ok := w.heads[ref]
+	return sha, ok, w.ask()
+}
+
+func (w *town) Mode(jobs.Repository) jobs.Mode      { return w.mode }
+func (w *town) Grant(jobs.RunInfo) jobs.Grant       { return jobs.Grant{} }
+func (w *town) DefaultImage(jobs.Repository) string { return "" }
+func (w *town) NeedsChanges(jobs.PlanInput) bool    { return false }
+func (w *town) Plan(in jobs.PlanInput) jobs.Plan    { return w.plan(in) }
+func (w *town) Report(_ context.Context, r jobs.Run) (time.Duration, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if errors.Is(w.down, errAway) {
+		return 0, &jobs.Later{After: time.Second, Reason: "GitHub is away"}
+	}
+	w.reported[r.ID] = r.State
+	return 0, nil
+}
+
+var errAway = errors.New("GitHub is away")
+
+// lines reads a whole log.
+func (w *town) lines(run string) (all string) {
+	w.t.Helper()
+	var b strings.Builder
+	err := w.q.Logs().Read(w.t.Context(), jobs.LogKey{Run: run, Job: "image", Attempt: 1}, false, func(c jobs.LogChunk) error {
+		for i, line := range c.Lines {
+			fmt.Fprintf(&b, "%d %s\n", c.First+i, line)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.t.Fatal(err)
+	}
+	return b.String()
+}
+
+// waitFor waits until the gate is opened, or the work is no longer wanted.
+func waitFor(ctx context.Context, gate <-chan struct{}) {
+	select {
+	case <-gate:
+	case <-ctx.Done():
+	}
+}
