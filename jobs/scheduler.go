@@ -164,11 +164,7 @@ func (s *Scheduler) remember(run Run, wake func(string)) {
 	defer s.mu.Unlock()
 	before := s.seen[run.ID]
 	s.seen[run.ID] = now
-	r := s.repositories[now.repository]
-	if r == nil {
-		r = &shared{waiting: map[string]time.Time{}}
-		s.repositories[now.repository] = r
-	}
+	r := s.shared(now.repository)
 	r.out += now.out - before.out
 	if now.waits {
 		r.waiting[run.ID] = run.Created
@@ -180,6 +176,16 @@ func (s *Scheduler) remember(run Run, wake func(string)) {
 	}
 }
 
+// shared is how the repository's share stands; s.mu is held.
+func (s *Scheduler) shared(repository int64) *shared {
+	r := s.repositories[repository]
+	if r == nil {
+		r = &shared{waiting: map[string]time.Time{}}
+		s.repositories[repository] = r
+	}
+	return r
+}
+
 // forget drops a run that is no longer active.
 func (s *Scheduler) forget(id string, wake func(string)) {
 	s.mu.Lock()
@@ -189,7 +195,7 @@ func (s *Scheduler) forget(id string, wake func(string)) {
 		return
 	}
 	delete(s.seen, id)
-	r := s.repositories[l.repository]
+	r := s.shared(l.repository)
 	r.out -= l.out
 	delete(r.waiting, id)
 	r.wakeOldest(id, wake)
