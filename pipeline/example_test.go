@@ -1,0 +1,72 @@
+package pipeline_test
+
+import (
+	"fmt"
+
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/pipeline"
+)
+
+func ExamplePlan() {
+	file := `
+jobs:
+  image:
+    paths: ["src/**", Dockerfile]
+    build: {}
+  docs:
+    paths: ["docs/**"]
+    build: {image: registry.example.com/acme/shop/docs}
+`
+	repository := jobs.Repository{ID: 1, Owner: "acme", Name: "shop", DefaultBranch: "main"}
+	trust := jobs.Trust{Level: jobs.Trusted}
+	plan := pipeline.Plan(jobs.PlanInput{
+		Event:   jobs.Event{Kind: jobs.EventPush, Repository: repository, Ref: "refs/heads/main", After: "3f2c9d1e5a77"},
+		Run:     jobs.RunInfo{Repository: repository, Event: jobs.EventPush, Ref: "refs/heads/main", Branch: "main", SHA: "3f2c9d1e5a77", Trust: trust},
+		Trust:   trust,
+		Changes: jobs.Changes{Known: true, Files: []string{"src/main.go"}},
+		File:    []byte(file), HasFile: true, Path: ".slipway.yaml", SHA: "3f2c9d1e5a77",
+		Grant:        jobs.Grant{Push: []jobs.PushGrant{{Registry: "registry.example.com", Names: []string{"acme/shop", "acme/shop/**"}}}},
+		DefaultImage: "registry.example.com/acme/shop",
+	})
+	for _, j := range plan.Jobs {
+		fmt.Println(j.Name, j.Planned, string(j.Spec))
+	}
+	// Output:
+	// image true {"image":"registry.example.com/acme/shop","context":".","dockerfile":"Dockerfile"}
+	// docs false
+}
+
+func ExampleValidate() {
+	for _, f := range pipeline.Validate([]byte("jobs:\n  image:\n    biuld: {}\n"), ".slipway.yaml") {
+		fmt.Printf("%s:%d:%d: %s\n", f.Path, f.Line, f.Column, f.Message)
+	}
+	// Output:
+	// .slipway.yaml:3:5: jobs.image: there is no "biuld" (did you mean build?); it knows on, paths, needs, if, build, deploy
+}
+
+func ExampleMatchAny() {
+	ok, pattern := pipeline.MatchAny([]string{"release/**", "!release/old"}, "release/2")
+	fmt.Println(ok, pattern)
+	ok, pattern = pipeline.MatchAny([]string{"release/**", "!release/old"}, "release/old")
+	fmt.Println(ok, pattern)
+	// Output:
+	// true release/**
+	// false !release/old
+}
+
+func ExampleRules_Grant() {
+	rules, err := pipeline.Compile(pipeline.Policy{
+		Registries: map[string]pipeline.RegistryPolicy{"registry.example.com": {}},
+	}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	grant := rules.Grant(jobs.RunInfo{
+		Repository: jobs.Repository{Owner: "Acme", Name: "Shop", DefaultBranch: "main"},
+		Trust:      jobs.Trust{Level: jobs.Trusted},
+	})
+	fmt.Println(grant.Push)
+	// Output:
+	// [{registry.example.com [acme/shop acme/shop/**]}]
+}

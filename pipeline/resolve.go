@@ -1,0 +1,188 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// A template is the record of a job's settings in which some texts wait for other jobs.
+type template struct {
+	Action string `json:"action,omitempty"` // of the event, for event.action
+	// Spec is the kind's spec. A text that waits is a mapping of one key, exprOpen, to the text as it is written. No key
+	// of a pipeline file can be that, and no text elsewhere is ever read as an expression again.
+	Spec json.RawMessage `json:"spec"`
+}
+
+// A Resolution is what became of a job whose needs have ended.
+type Resolution struct {
+	// Exactly one is set: the settings, a reason not to run the job, or what is wrong with it.
+	Spec  json.RawMessage
+	Skip  string
+	Fault string
+}
+
+// Resolve evaluates what a planned job's settings left to its needs, once those have ended. It is pure and evaluates
+// every expression once. grant is what the operator's policy grants the run now.
+//
+// A Fault is the pipeline's: the job fails with that sentence. An error is ours: the record is not what Plan wrote.
+// Whether the needs succeeded is the scheduler's to ask; an if can't run a job whose needs did not.
+func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (Resolution, error) {
+	if len(job.Template) == 0 {
+		return Resolution{Spec: job.Spec}, nil
+	}
+	var t template
+	if err := json.Unmarshal(job.Template, &t); err != nil {
+		return Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
+	}
+	s, err := runScope(run, job)
+	if err != nil {
+		return Resolution{}, err
+	}
+	vars := runVariables(run.RunInfo, t.Action)
+	vars["needs"] = needsVariable(run, job)
+	if job.If != "" {
+		yes, err := s.resolveIf(job.If, vars)
+		if err != nil {
+			return Resolution{Fault: fmt.Sprintf("if: %v", err)}, nil
+		}
+		if !yes {
+			return Resolution{Skip: "its if is false: " + shorten(job.If)}, nil
+		}
+	}
+	var tree any
+	d := json.NewDecoder(bytes.NewReader(t.Spec))
+	d.UseNumber()
+	if err := d.Decode(&tree); err != nil {
+		return Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
+	}
+	filled, err := s.fillTemplate(tree, wantText, job.Kind, vars)
+	if err != nil {
+		return Resolution{Fault: err.Error()}, nil
+	}
+	data, err := json.Marshal(filled)
+	if err != nil {
+		return Resolution{}, fmt.Errorf("write the settings of job %s: %w", job.Name, err)
+	}
+	return finish(run, job, data, grant)
+}
+
+// finish checks resolved settings as Plan does those that wait for nothing.
+func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (Resolution, error) {
+	settings, err := decodeSpec(job.Kind, data)
+	if err != nil {
+		return Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
+	}
+	settings.complete(usual{repository: run.Repository.Name})
+	var faults []string
+	bad := func(_ place, format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	settings.check(bad)
+	settings.checkGrant(run.RunInfo, grant, bad)
+	if len(faults) > 0 {
+		return Resolution{Fault: jobs.Cut(strings.Join(faults, "; "), jobs.MaxSummary)}, nil
+	}
+	if data, err = settings.marshal(); err != nil {
+		return Resolution{}, fmt.Errorf("write the settings of job %s: %w", job.Name, err)
+	}
+	if len(data) > maxSpec {
+		return Resolution{Fault: fmt.Sprintf("its settings have %d bytes once evaluated, more than %d", len(data), maxSpec)}, nil
+	}
+	return Resolution{Spec: data}, nil
+}
+
+// runScope is where the expressions of a run's job stand.
+func runScope(run jobs.Run, job jobs.Job) (*scope, error) {
+	kinds := make(map[string]jobs.KindName, len(job.Needs))
+	for _, name := range job.Needs {
+		if need := run.Job(name); need != nil {
+			kinds[name] = need.Kind
+		}
+	}
+	env, err := environment(kinds)
+	if err != nil {
+		return nil, err
+	}
+	return &scope{env: env, jobs: kinds, needs: job.Needs, job: job.Name}, nil
+}
+
+func (s *scope) resolveIf(text string, vars map[string]any) (bool, error) {
+	one, err := condition(text)
+	if err != nil {
+		return false, err
+	}
+	e, problem := s.compile(one.expr, wantBool)
+	if problem != nil {
+		return false, problem
+	}
+	return s.evaluateIf(e, vars)
+}
+
+// fillTemplate replaces every text that waits by its value.
+func (s *scope) fillTemplate(v any, want wanted, kind jobs.KindName, vars map[string]any) (any, error) {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			filled, err := s.fillTemplate(v[i], want, kind, vars)
+			if err != nil {
+				return nil, err
+			}
+			v[i] = filled
+		}
+	case map[string]any:
+		if text, ok := v[exprOpen].(string); ok && len(v) == 1 {
+			t, _, problem := s.compileText(text, want)
+			if problem != nil {
+				return nil, problem
+			}
+			return s.evaluateText(t, vars)
+		}
+		for _, key := range sortedKeys(v) {
+			below := want
+			if kind == jobs.KindDeploy && key == "set" {
+				below = wantAny
+			}
+			filled, err := s.fillTemplate(v[key], below, kind, vars)
+			if err != nil {
+				return nil, err
+			}
+			v[key] = filled
+		}
+	}
+	return v, nil
+}
+
+// makeTemplate turns settings with marked texts into a template.
+func makeTemplate(data []byte, action string) ([]byte, error) {
+	var tree any
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(&tree); err != nil {
+		return nil, err
+	}
+	spec, err := json.Marshal(markTexts(tree))
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(template{Action: action, Spec: spec})
+}
+
+func markTexts(v any) any {
+	switch v := v.(type) {
+	case string:
+		if text, ok := strings.CutPrefix(v, unresolved); ok {
+			return map[string]any{exprOpen: text}
+		}
+	case []any:
+		for i := range v {
+			v[i] = markTexts(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = markTexts(v[key])
+		}
+	}
+	return v
+}
