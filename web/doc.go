@@ -1,0 +1,22 @@
+// Package web shows people and programs what Slipway knows: pages, a JSON API, live logs, metrics and health.
+//
+// It only reads. A Server is made once from the stores it looks into and gives three handlers, one per listener:
+//
+//   - Pages: the pages for browsers, with the JSON API under /api/v1/
+//   - API: the JSON API alone, for the admin socket of a running server; it also tells causes meant for operators
+//   - Metrics: /metrics, /healthz and /readyz
+//
+// A tour:
+//
+//   - web.go: Options, and the few things this package needs from its surroundings
+//   - guard.go: what every answer must obey: methods, the Host header, headers, errors
+//   - lookup.go: runs, deliveries and logs out of the stores, in pages and bounded
+//   - shape.go: the JSON shapes; pages are rendered from the same values
+//   - api.go, pages.go, log.go: the handlers
+//   - live.go: server-sent events (WHATWG HTML, section 9.2)
+//   - view.go, graph.go, markdown.go, ansi.go: how values become safe HTML
+//   - metrics.go, health.go: for the operator's monitoring
+//
+// Nothing a repository, a log or a payload says is trusted: html/template escapes it, log lines and Markdown pass
+// renderers that know no raw HTML, and the Content-Security-Policy allows no inline script or style at all.
+package web
