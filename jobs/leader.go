@@ -32,7 +32,8 @@ type Leader struct {
 	Runs       Set[Run]
 	TTL        time.Duration // of the lease; 0 means 6 s
 	Sweep      time.Duration // between two sweeps; 0 means 5 s
-	Leading    func(bool)    // told when leadership is won and lost; may be nil
+	Leading    func(bool)     // told when leadership is won and lost; may be nil
+	Finished   func(RunState) // told when a run is over and reported; may be nil
 	Log        *slog.Logger
 }
 
@@ -192,6 +193,9 @@ func (l *Leader) report(ctx context.Context, id string) (time.Duration, error) {
 	})
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
+	}
+	if err == nil && l.Finished != nil && run.State.Over() {
+		l.Finished(run.State)
 	}
 	return 0, err
 }

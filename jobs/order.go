@@ -34,7 +34,7 @@ func (p *Planner) judge(ctx context.Context, e Event) (stale, known string, err 
 		}
 	}
 	// First seen, forced or diverged: only the branch itself can tell.
-	stale, err = p.atHead(ctx, describe(e))
+	stale, err = p.atHead(ctx, Describe(e))
 	return stale, ref.SHA, err
 }
 

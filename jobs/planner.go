@@ -75,6 +75,7 @@ type Planner struct {
 	Refs      Records[RefRecord]
 	Index     Index
 	Meta      Records[Start]
+	Decided   func(Outcome) // told of every decision made; may be nil
 	Now       func() time.Time
 	Log       *slog.Logger
 }
@@ -93,6 +94,9 @@ func (p *Planner) Handle(ctx context.Context, d Delivery) error {
 		} else if err == nil {
 			p.Log.InfoContext(ctx, "decided", "delivery", d.GUID, "event", d.Event, "repository", decision.Run.Repository.FullName(),
 				"outcome", decision.Outcome, "reason", decision.Reason, "run", decision.Run.ID)
+			if p.Decided != nil {
+				p.Decided(decision.Outcome)
+			}
 		}
 	}
 	if err != nil {
@@ -124,7 +128,7 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	} else if err != nil {
 		return ignore("the payload can't be read as a %s event: %v", d.Event, err)
 	}
-	decision.Run = describe(e)
+	decision.Run = Describe(e)
 	switch mode := p.Rules.Mode(e.Repository); {
 	case mode == ModeOff:
 		return ignore("the operator's repositories.allow does not list %s", e.Repository.FullName())
@@ -145,8 +149,8 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	return decided, err
 }
 
-// describe is what an event says about the run it may start.
-func describe(e Event) RunInfo {
+// Describe is what an event says about the run it may start.
+func Describe(e Event) RunInfo {
 	run := RunInfo{
 		Installation: e.Installation, Repository: e.Repository, Event: e.Kind, SHA: e.SHA(), Ref: e.Ref,
 		Branch: e.Branch(), Tag: e.Tag(), Actor: e.Sender, CommitMessage: Cut(e.Message, 500),
@@ -174,7 +178,7 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 		if err != nil {
 			return decision, err
 		}
-		decision.Run = describe(e)
+		decision.Run = Describe(e)
 		if reason != "" {
 			return nothing("%s", reason)
 		}

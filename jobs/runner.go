@@ -38,6 +38,8 @@ type Runner struct {
 	Grants func(RunInfo) Grant
 	// Mask hides secrets in what is kept.
 	Mask     func(string) string
+	// Finished is told of every job carried to a result; may be nil.
+	Finished func(kind KindName, state JobState, took time.Duration)
 	ClaimTTL time.Duration // 0 means DefaultClaimTTL
 	Now      func() time.Time
 	Log      *slog.Logger
@@ -322,7 +324,11 @@ func (r *Runner) settle(ctx context.Context, run Run, job Job, claim Claim, line
 	}
 	log.InfoContext(ctx, "finished", "conclusion", result.Conclusion, "summary", result.Summary, "cause", result.Cause)
 	return r.store(ctx, run.ID, func(now *Run) error {
-		return now.Finish(job.Name, claim.Token, result, key, r.Now())
+		err := now.Finish(job.Name, claim.Token, result, key, r.Now())
+		if j := now.Job(job.Name); err == nil && r.Finished != nil {
+			r.Finished(j.Kind, j.State, j.Finished.Sub(j.Started))
+		}
+		return err
 	})
 }
 

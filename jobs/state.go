@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -72,9 +73,9 @@ func NewRun(d Decision) Run {
 
 // A Resolution is what evaluating a job's expressions gave, once its needs had ended. Exactly one field is set.
 type Resolution struct {
-	Spec  []byte // JSON of the kind's spec
-	Skip  string // the job's `if` said no: the reason
-	Fault string // the expressions or what they gave are wrong: a sentence
+	Spec  json.RawMessage // of the kind's spec
+	Skip  string          // the job's `if` said no: the reason
+	Fault string          // the expressions or what they gave are wrong: a sentence
 }
 
 // Resolve evaluates the template and condition of a job whose needs have ended. It is pure.

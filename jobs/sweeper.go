@@ -17,6 +17,7 @@ type Sweeper struct {
 	// Grace is how long after a claim its lease may still be missing: the holder writes the claim first. It is also
 	// how long a hint may lie unanswered before it is offered again. 0 means DefaultClaimTTL.
 	Grace time.Duration
+	Depth func(kind KindName, n int) // told how many jobs of a kind wait for a worker; may be nil
 	Now   func() time.Time
 	Log   *slog.Logger
 }
@@ -31,6 +32,7 @@ func (s *Sweeper) Sweep(ctx context.Context, touch func(run string)) error {
 	if err != nil {
 		return fmt.Errorf("list active runs: %w", err)
 	}
+	s.depth(active)
 	var faults []error
 	for _, run := range active {
 		for _, j := range run.Jobs {
@@ -45,6 +47,24 @@ func (s *Sweeper) Sweep(ctx context.Context, touch func(run string)) error {
 		touch(run.ID)
 	}
 	return errors.Join(faults...)
+}
+
+// depth tells how many jobs of each kind wait for a worker: what an autoscaler wants to know.
+func (s *Sweeper) depth(active []Run) {
+	if s.Depth == nil {
+		return
+	}
+	waiting := map[KindName]int{KindBuild: 0, KindDeploy: 0}
+	for _, run := range active {
+		for _, j := range run.Jobs {
+			if j.State == JobQueued || j.State == JobOffered {
+				waiting[j.Kind]++
+			}
+		}
+	}
+	for kind, n := range waiting {
+		s.Depth(kind, n)
+	}
 }
 
 // claim takes a job back from a holder whose lease ran out.

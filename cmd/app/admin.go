@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/web"
+)
+
+// openSocket listens on a Unix socket that only this user may open. A socket that a killed server left is replaced;
+// one that still answers is not.
+func openSocket(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("server.admin_socket: %w", err)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("server.admin_socket: another server listens on %s", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("server.admin_socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("server.admin_socket: %w (such a path holds at most 107 bytes)", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("server.admin_socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// admin answers the operator's commands on the admin socket: the JSON API of the pages, and what changes something.
+func (s *server) admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /api/v1/", s.web.API())
+	mux.HandleFunc("POST /api/v1/begin", s.begin)
+	return mux
+}
+
+// beginRequest asks the server to act on deliveries received since a moment.
+type beginRequest struct {
+	Since time.Time `json:"since"`
+	By    string    `json:"by"`
+}
+
+// begin notes since when this data folder may act. It can be said once: what was observed before stays observed.
+func (s *server) begin(w http.ResponseWriter, r *http.Request) {
+	var request beginRequest
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&request); err != nil || request.Since.IsZero() {
+		problem(w, http.StatusBadRequest, "the request must name since when to act")
+		return
+	}
+	start := jobs.Start{Since: request.Since.UTC(), By: jobs.Cut(request.By, 100), At: time.Now().UTC()}
+	_, err := s.stores.meta.Create(r.Context(), jobs.StartKey, start)
+	if errors.Is(err, jobs.ErrExists) {
+		known, _, err := s.stores.meta.Get(r.Context(), jobs.StartKey)
+		if err == nil {
+			problem(w, http.StatusConflict, fmt.Sprintf("this server acts since %s already", known.Since.Format(time.RFC3339)))
+			return
+		}
+		problem(w, http.StatusServiceUnavailable, err.Error())
+		return
+	} else if err != nil {
+		problem(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	s.log.InfoContext(r.Context(), "acting from now on", "since", start.Since, "by", start.By)
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(start)
+}
+
+// problem answers with RFC 9457 problem details, as the rest of the API does.
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(web.Problem{Title: http.StatusText(status), Status: status, Detail: detail})
+}

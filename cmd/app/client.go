@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/user"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/web"
+)
+
+// A client asks a running server through its admin socket.
+type client struct{ http http.Client }
+
+// socketFlags adds the flags that say which server is meant.
+func socketFlags(cmd *cobra.Command) (dial func() (*client, error)) {
+	config := cmd.Flags().String("config", "config.yaml", "the server's configuration, which names its admin socket")
+	socket := cmd.Flags().String("socket", "", "the server's admin socket, instead of the one in --config")
+	return func() (*client, error) {
+		path := *socket
+		if path == "" {
+			c, err := LoadConfig(*config)
+			if err != nil {
+				return nil, fmt.Errorf("%w (or name the server's socket with --socket)", err)
+			}
+			path = c.Server.AdminSocket
+		}
+		return &client{http.Client{Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+				if err != nil {
+					return nil, fmt.Errorf("no server answers on %s; is `slipway serve` running there: %w", path, err)
+				}
+				return conn, nil
+			},
+		}}}, nil
+	}
+}
+
+// do sends a request and returns the answer's body, which the caller closes. Problems become errors.
+func (c *client) do(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err
+		}
+		return nil, err
+	}
+	if answer.StatusCode >= 300 {
+		defer answer.Body.Close()
+		var p web.Problem
+		if err := json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&p); err != nil || p.Title == "" {
+			return nil, fmt.Errorf("the server answered %s", answer.Status)
+		}
+		if p.Detail != "" {
+			return nil, errors.New(p.Detail)
+		}
+		return nil, errors.New(p.Title)
+	}
+	return answer.Body, nil
+}
+
+// show prints an answer: as it came with -o json, else through the given function.
+func show[T any](cmd *cobra.Command, c *client, path, output string, text func(w io.Writer, answer T) error) error {
+	body, err := c.do(cmd.Context(), http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	switch output {
+	case "json":
+		_, err := io.Copy(cmd.OutOrStdout(), body)
+		return err
+	case "text":
+		var answer T
+		if err := json.NewDecoder(body).Decode(&answer); err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		if err := text(w, answer); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	return fmt.Errorf("-o %s: it must be text or json", output)
+}
+
+func runsCommand() *cobra.Command {
+	var output, repository, state string
+	cmd := &cobra.Command{Use: "runs [ID]", Short: "List runs, or show one", Args: cobra.MaximumNArgs(1)}
+	dial := socketFlags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().StringVar(&repository, "repository", "", "only runs of this owner/name")
+	cmd.Flags().StringVar(&state, "state", "", "only runs in this state: active, succeeded, failed, cancelled, held, nothing")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			return show(cmd, c, "/api/v1/runs/"+url.PathEscape(args[0]), output, printRun)
+		}
+		query := url.Values{"repository": {repository}, "state": {state}}
+		return show(cmd, c, "/api/v1/runs?"+query.Encode(), output, func(w io.Writer, list web.RunList) error {
+			fmt.Fprintln(w, "ID\tSTATE\tREPOSITORY\tWHAT\tCOMMIT\tSECONDS\tSENTENCE")
+			for _, r := range list.Runs {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f\t%s\n", r.ID, r.State, r.Repository, web.Plain(r.What), jobs.Abbreviate(r.SHA), r.Seconds, web.Plain(r.Sentence))
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func printRun(w io.Writer, r web.Run) error {
+	fmt.Fprintf(w, "%s  %s  %s  %s  %s\n%s\n\n", r.ID, r.State, r.Repository, web.Plain(r.What), r.SHA, web.Plain(r.Sentence))
+	fmt.Fprintln(w, "JOB\tKIND\tSTATE\tATTEMPT\tSECONDS\tSUMMARY")
+	for _, j := range r.Jobs {
+		summary := j.Summary
+		if summary == "" {
+			summary = j.Waiting
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.1f\t%s\n", j.Name, j.Kind, j.State, j.Attempt, j.Seconds, web.Plain(summary))
+		if j.Cause != "" {
+			fmt.Fprintf(w, "\t\t\t\t\tcause: %s\n", web.Plain(j.Cause))
+		}
+	}
+	for _, f := range r.Faults {
+		fmt.Fprintf(w, "%s:%d: %s\n", f.Path, f.Line, web.Plain(f.Message))
+	}
+	return nil
+}
+
+func logsCommand() *cobra.Command {
+	var attempt int
+	var follow bool
+	cmd := &cobra.Command{Use: "logs RUN JOB", Short: "Print a job's log", Args: cobra.ExactArgs(2)}
+	dial := socketFlags(cmd)
+	cmd.Flags().IntVar(&attempt, "attempt", 0, "which attempt; default the newest")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes, until the job is over")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		query := url.Values{}
+		if attempt > 0 {
+			query.Set("attempt", strconv.Itoa(attempt))
+		}
+		if follow {
+			query.Set("follow", "true")
+		}
+		body, err := c.do(cmd.Context(), http.MethodGet, fmt.Sprintf("/api/v1/runs/%s/jobs/%s/log?%s", url.PathEscape(args[0]), url.PathEscape(args[1]), query.Encode()), nil)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		_, err = io.Copy(cmd.OutOrStdout(), body)
+		return err
+	}
+	return cmd
+}
+
+func deliveriesCommand() *cobra.Command {
+	var output, repository, outcome string
+	cmd := &cobra.Command{
+		Use: "deliveries [GUID]", Short: "List webhook deliveries and what was decided, or explain one", Args: cobra.MaximumNArgs(1),
+	}
+	dial := socketFlags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().StringVar(&repository, "repository", "", "only deliveries of this owner/name")
+	cmd.Flags().StringVar(&outcome, "outcome", "", "only with this outcome: run, held, fault, nothing, observe, ignored")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			return show(cmd, c, "/api/v1/deliveries/"+url.PathEscape(args[0]), output, printDelivery)
+		}
+		query := url.Values{"repository": {repository}, "outcome": {outcome}}
+		return show(cmd, c, "/api/v1/deliveries?"+query.Encode(), output, func(w io.Writer, list web.DeliveryList) error {
+			fmt.Fprintln(w, "GUID\tEVENT\tREPOSITORY\tWHAT\tOUTCOME\tRUN\tREASON")
+			for _, d := range list.Deliveries {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.GUID, d.Event, d.Repository, web.Plain(d.What), d.Outcome, d.Run, web.Plain(d.Reason))
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func printDelivery(w io.Writer, d web.Delivery) error {
+	fmt.Fprintf(w, "%s  %s  %s  %s\n%s: %s\n", d.GUID, d.Event, d.Repository, web.Plain(d.What), d.Outcome, web.Plain(d.Reason))
+	if d.Trust != nil {
+		fmt.Fprintf(w, "trust: %s, %s\n", d.Trust.Level, web.Plain(d.Trust.Reason))
+	}
+	if d.Pipeline != "" {
+		fmt.Fprintf(w, "pipeline: %s\n", d.Pipeline)
+	}
+	for _, f := range d.Faults {
+		fmt.Fprintf(w, "%s:%d: %s\n", f.Path, f.Line, web.Plain(f.Message))
+	}
+	for _, n := range d.Notes {
+		fmt.Fprintf(w, "note: %s\n", web.Plain(n))
+	}
+	if len(d.Jobs) > 0 {
+		fmt.Fprintln(w, "\nJOB\tKIND\tPLANNED\tREASON")
+	}
+	for _, j := range d.Jobs {
+		reason := j.Reason
+		if j.Fault != "" {
+			reason = j.Fault
+		}
+		fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", j.Name, j.Kind, j.Planned, web.Plain(reason))
+	}
+	return nil
+}
+
+func beginCommand() *cobra.Command {
+	var since string
+	cmd := &cobra.Command{
+		Use: "begin", Short: "Say since when a server on a new data folder may act", Args: cobra.NoArgs,
+		Long: "A server on a new data folder, be it the first or one that replaces a lost one, decides about every delivery but starts\nnothing, until this command says from which moment on it may. Deliveries from before stay as they were decided.",
+	}
+	dial := socketFlags(cmd)
+	cmd.Flags().StringVar(&since, "since", "now", `"now", or a moment such as 2026-11-23T12:00:00Z`)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		request := beginRequest{Since: time.Now(), By: "uid " + strconv.Itoa(os.Getuid())}
+		if u, err := user.Current(); err == nil {
+			request.By = u.Username
+		}
+		if since != "now" {
+			var err error
+			if request.Since, err = time.Parse(time.RFC3339, since); err != nil {
+				return fmt.Errorf("--since %s: it must be now, or a moment such as 2026-11-23T12:00:00Z", since)
+			}
+		}
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		body, err := json.Marshal(request)
+		if err != nil {
+			return err
+		}
+		answer, err := c.do(cmd.Context(), http.MethodPost, "/api/v1/begin", body)
+		if err != nil {
+			return err
+		}
+		defer answer.Close()
+		fmt.Fprintf(cmd.OutOrStdout(), "acting on deliveries received since %s\n", request.Since.UTC().Format(time.RFC3339))
+		return nil
+	}
+	return cmd
+}

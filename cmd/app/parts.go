@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/githubapp"
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/pipeline"
+	"github.com/slipway-ci/slipway/queue"
+	"github.com/slipway-ci/slipway/web"
+	"github.com/slipway-ci/slipway/webhook"
+)
+
+// parts makes the parts of a server, each from what the others share.
+type parts struct {
+	c       Config
+	log     *slog.Logger
+	q       *queue.Queue
+	stores  *stores
+	app     *githubapp.App
+	rules   *pipeline.Rules
+	metrics *web.Metrics
+	name    string
+}
+
+func checkouts(c Config) string { return filepath.Join(c.Work.Dir, "checkouts") }
+
+func (p parts) leader() *jobs.Leader {
+	s := p.stores
+	return &jobs.Leader{
+		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
+		Planner: &jobs.Planner{
+			Decode: webhook.Decode, Pulls: p.app, Commits: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
+			Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: p.q, Meta: s.meta,
+			Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
+		},
+		Scheduler: &jobs.Scheduler{
+			Runs: s.runs, Archive: s.archive, Hints: s.hints, Share: p.c.Work.PerRepository, Now: time.Now, Log: p.log,
+			Resolve: func(run jobs.Run, job jobs.Job) jobs.Resolution { return resolve(run, job, p.rules.Grant(run.RunInfo)) },
+		},
+		Sweeper: &jobs.Sweeper{
+			Runs: s.runs, Leases: p.q.Leases(), Hints: s.hints, Depth: p.metrics.QueueDepth, Now: time.Now, Log: p.log,
+		},
+		Reporter: githubapp.NewReporter(githubapp.ReporterConfig{
+			App: p.app, Reports: s.reports, Results: s.results,
+			URL: p.runURL, Now: time.Now, Log: p.log,
+		}),
+	}
+}
+
+// runURL is where people see a run.
+func (p parts) runURL(run string) string {
+	base := p.c.Server.URL
+	if base == "" {
+		base = "http://" + p.c.Server.Pages
+	}
+	return strings.TrimRight(base, "/") + "/runs/" + run
+}
+
+func (p parts) runner(source jobs.Source, secrets [][]byte) *jobs.Runner {
+	s := p.stores
+	return &jobs.Runner{
+		Name: p.name, Kinds: s.slots, Runs: s.runs, Results: s.results, Refs: s.refs, Hints: s.hints, Leases: p.q.Leases(),
+		Logs: p.q.Logs(), Source: source,
+		Grants: p.rules.Grant, Mask: jobs.NewMask(p.secrets(secrets)), Finished: p.metrics.JobFinished, Now: time.Now, Log: p.log,
+	}
+}
+
+// secrets lists what must never be kept in a log or result, besides GitHub's tokens, which are known by their form.
+func (p parts) secrets(webhooks [][]byte) []string {
+	var all []string
+	for _, s := range webhooks {
+		all = append(all, string(s))
+	}
+	for _, r := range p.c.Registries {
+		// A file that can't be read now is said by the build that needs it.
+		if data, err := os.ReadFile(r.PasswordFile); err == nil {
+			all = append(all, string(data))
+		}
+	}
+	return all
+}
+
+func (p parts) webhook(secrets [][]byte) (http.Handler, error) {
+	return webhook.New(webhook.Options{
+		AppID: p.c.GitHub.AppID, Secrets: secrets, Accept: p.stores.accept, Log: p.log,
+		Observe: func(outcome string) {
+			if outcome == "accepted" {
+				p.metrics.DeliveryAccepted()
+			} else {
+				p.metrics.DeliveryRefused(outcome)
+			}
+		},
+	})
+}
+
+func (p parts) web(probes []probe) (*web.Server, error) {
+	var checks []web.Check
+	for _, probe := range probes[:1] { // readiness is the queue's alone: a cluster that is away must not stop deliveries
+		checks = append(checks, web.Check{Name: probe.name, Ask: probe.ask})
+	}
+	var hosts []string
+	if host, _, err := net.SplitHostPort(p.c.Server.Pages); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	return web.New(web.Options{
+		Runs: p.stores.runs, Archive: p.stores.archive, Index: listing{p.q}, Decisions: p.stores.decisions, Results: p.stores.results,
+		Logs: p.q.Logs(), Deliveries: listing{p.q}, URL: p.c.Server.URL, Hosts: hosts, GitHubURL: p.githubURL(),
+		Public: p.c.Server.PagesPublic, Version: version, Checks: checks, Metrics: p.metrics, Log: p.log,
+	})
+}
+
+// githubURL is where people see repositories: beside the API's address on an Enterprise Server.
+func (p parts) githubURL() string {
+	api := p.c.GitHub.APIURL
+	if api == "" || strings.Contains(api, "//api.github.com") {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimRight(api, "/"), "/api/v3")
+}
+
+// listing turns the queue's lists into the ones pages ask for.
+type listing struct{ q *queue.Queue }
+
+func (l listing) Runs(ctx context.Context, before uint64, n int, repository string) ([]jobs.RunEntry, uint64, error) {
+	entries, err := l.q.Runs(ctx, before, n, queue.RunFilter{Name: repository})
+	if err != nil || len(entries) < n {
+		return entries, 0, err
+	}
+	return entries, entries[n-1].Seq, nil
+}
+
+func (l listing) Deliveries(ctx context.Context, before string, n int) ([]jobs.Delivery, string, error) {
+	stored, next, err := l.q.ListDeliveries(ctx, before, n)
+	if errors.Is(err, queue.ErrBadCursor) {
+		err = jobs.ErrNotFound
+	}
+	var list []jobs.Delivery
+	for _, d := range stored {
+		list = append(list, d.Delivery)
+	}
+	return list, next, err
+}
+
+func (l listing) Delivery(ctx context.Context, guid string) (jobs.Delivery, error) {
+	return l.q.Delivery(ctx, guid)
+}
+
+// pipelines is package pipeline as the planner knows it.
+type pipelines struct{}
+
+func (pipelines) Plan(in jobs.PlanInput) jobs.Plan    { return pipeline.Plan(in) }
+func (pipelines) NeedsChanges(in jobs.PlanInput) bool { return pipeline.NeedsChanges(in) }
+
+// resolve evaluates what a job takes from the jobs before it.
+func resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) jobs.Resolution {
+	r, err := pipeline.Resolve(run, job, grant)
+	if err != nil {
+		return jobs.Resolution{Fault: fmt.Sprintf("the stored job can't be resolved: %v", err)}
+	}
+	return jobs.Resolution(r)
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/pipeline"
+)
+
+func validateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "validate [FILES]", Short: "Check pipeline files, or a server's configuration",
+		Long: "Check pipeline files (default: .slipway.yaml) and print every fault with its place. A file named config.yaml is checked\nas a server's configuration. The exit code is 1 when there is a fault.",
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if len(files) == 0 {
+				files = []string{jobs.PipelinePath}
+			}
+			faulty := 0
+			for _, file := range files {
+				faults, err := validate(file)
+				if err != nil {
+					return err
+				}
+				for _, f := range faults {
+					fmt.Fprintln(cmd.OutOrStdout(), f)
+				}
+				if len(faults) == 0 {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", file)
+				} else {
+					faulty++
+				}
+			}
+			if faulty > 0 {
+				return fmt.Errorf("%d of %d files can't be used as they are", faulty, len(files))
+			}
+			return nil
+		},
+	}
+}
+
+func validate(file string) (faults []string, err error) {
+	if isConfig(file) {
+		if _, err := LoadConfig(file); err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				return nil, err
+			}
+			return []string{err.Error()}, nil
+		}
+		return nil, nil
+	}
+	data, err := readPipeline(file)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range pipeline.Validate(data, file) {
+		faults = append(faults, place(f)+f.Message)
+	}
+	return faults, nil
+}
+
+func isConfig(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Name() == "config.yaml"
+}
+
+// readPipeline reads a pipeline file, no more of it than could be used.
+func readPipeline(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, pipeline.MaxFile+1))
+}
+
+// place is where a fault lies, as editors understand it.
+func place(f jobs.Fault) string {
+	switch {
+	case f.Line > 0 && f.Column > 0:
+		return fmt.Sprintf("%s:%d:%d: ", f.Path, f.Line, f.Column)
+	case f.Line > 0:
+		return fmt.Sprintf("%s:%d: ", f.Path, f.Line)
+	}
+	return f.Path + ": "
+}
+
+func schemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of .slipway.yaml, for editors", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(pipeline.Schema())
+			return err
+		},
+	}
+}

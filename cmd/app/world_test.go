@@ -1,0 +1,323 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipway-ci/slipway/githubapp/githubtest"
+	"github.com/slipway-ci/slipway/web"
+)
+
+// A world is what a script plays in: a GitHub, and servers as processes of their own that it can kill.
+type world struct {
+	t       testing.TB
+	dir     string
+	github  *githubtest.Server
+	app     *githubtest.App
+	env     []string
+	expand  func(string) string
+	servers map[string]*process
+	down    bool // GitHub is down; what it can't be asked isn't
+}
+
+// A process is one server.
+type process struct {
+	name, config, dir      string
+	webhook, pages, metric string
+	cmd                    *exec.Cmd
+	log                    *logFile
+	exited                 chan struct{}
+	expected               bool // its end is no surprise
+}
+
+const webhookSecret = "a secret for scripts"
+
+// newWorld makes a GitHub with an App on acme, and writes the App's files.
+func newWorld(t testing.TB, dir string, env []string) (*world, error) {
+	w := &world{t: t, dir: dir, env: env, servers: map[string]*process{}}
+	var err error
+	w.github, err = githubtest.Start(githubtest.Options{Dir: filepath.Join(dir, ".github-server"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	w.github.CreateOrganization("acme")
+	for _, login := range []string{"alice", "eve"} {
+		w.github.CreateUser(login)
+	}
+	if w.app, err = w.github.CreateApp(githubtest.AppOptions{WebhookSecret: webhookSecret}); err != nil {
+		return nil, err
+	}
+	w.app.Install("acme")
+	for name, content := range map[string]string{"app.pem": string(w.app.PrivateKeyPEM), "webhook.secret": webhookSecret + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// end stops everything and says what broke GitHub's contract.
+func (w *world) end() error {
+	for _, p := range w.servers {
+		if p.running() {
+			p.expected = true
+			_ = p.cmd.Process.Kill()
+			<-p.exited
+		}
+	}
+	violations := w.github.TakeViolations()
+	if err := w.github.Close(); err != nil {
+		return err
+	}
+	if len(violations) > 0 {
+		return fmt.Errorf("GitHub's contract was broken:\n%s", strings.Join(violations, "\n"))
+	}
+	return nil
+}
+
+func (p *process) running() bool {
+	if p == nil || p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// ports finds free loopback addresses; they stay a server's own over restarts.
+func ports(n int) ([]string, error) {
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
+}
+
+// server returns the named server, with its configuration written from the script's config.yaml.
+func (w *world) server(name string) (*process, error) {
+	if p := w.servers[name]; p != nil {
+		return p, nil
+	}
+	addresses, err := ports(3)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{name: name, dir: filepath.Join(w.dir, "server-"+name), webhook: addresses[0], pages: addresses[1], metric: addresses[2]}
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return nil, err
+	}
+	own := map[string]string{
+		"NAME": name, "WEBHOOK": p.webhook, "PAGES": p.pages, "METRICS": p.metric, "GITHUB": w.github.URL, "APP": fmt.Sprint(w.app.ID),
+		"KEY": filepath.Join(w.dir, "app.pem"), "SECRET": filepath.Join(w.dir, "webhook.secret"), "SERVER": p.dir,
+	}
+	template, err := os.ReadFile(filepath.Join(w.dir, "config.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("the script needs a config.yaml: %w", err)
+	}
+	text := os.Expand(string(template), func(key string) string {
+		if value, ok := own[key]; ok {
+			return value
+		}
+		if strings.HasPrefix(key, "{") { // the configuration's own ${{ … }}
+			return "${" + key
+		}
+		return w.expand("$" + key)
+	})
+	p.config = filepath.Join(p.dir, "config.yaml")
+	if err := os.WriteFile(p.config, []byte(strings.ReplaceAll(text, "${{}", "${{")), 0o600); err != nil {
+		return nil, err
+	}
+	w.servers[name] = p
+	return p, nil
+}
+
+// start runs the server's process until it is ready, or has died.
+func (w *world) start(ctx context.Context, p *process, env ...string) error {
+	if p.running() {
+		return fmt.Errorf("server %s runs already", p.name)
+	}
+	if p.log == nil {
+		p.log = &logFile{}
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	p.cmd = exec.Command(program, "serve", "--config", p.config)
+	p.cmd.Env = append(append(append([]string{}, w.env...), "SLIPWAY_TEST_PROGRAM=slipway"), env...)
+	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdout = p.dir, p.log, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.exited, p.expected = make(chan struct{}), false
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.exited)
+	}()
+	err = wait(ctx, "server "+p.name+" to be ready", func() (bool, error) {
+		if !p.running() {
+			return true, nil // the script will see
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metric+"/readyz", nil)
+		if err != nil {
+			return false, err
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return false, nil //nolint:nilerr // not yet
+		}
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w; it said:\n%s", err, p.log)
+	}
+	w.app.SetWebhook("http://"+p.webhook+"/webhook", webhookSecret)
+	return nil
+}
+
+// call runs a client command of the program against the server and returns what it printed.
+func (w *world) call(ctx context.Context, p *process, args ...string) (string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, append(args, "--config", p.config)...)
+	cmd.Env = append(append([]string{}, w.env...), "SLIPWAY_TEST_PROGRAM=slipway")
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("slipway %s: %w: %s", strings.Join(args, " "), err, errOut.String())
+	}
+	return out.String(), nil
+}
+
+// any returns a server that runs.
+func (w *world) any() (*process, error) {
+	for _, p := range w.servers {
+		if p.running() {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("no server runs")
+}
+
+// runs asks a server for all runs.
+func (w *world) runs(ctx context.Context) (list web.RunList, err error) {
+	return list, w.ask(ctx, "/api/v1/runs", &list)
+}
+
+func (w *world) deliveries(ctx context.Context) (list web.DeliveryList, err error) {
+	return list, w.ask(ctx, "/api/v1/deliveries", &list)
+}
+
+func (w *world) ask(ctx context.Context, path string, answer any) error {
+	p, err := w.any()
+	if err != nil {
+		return err
+	}
+	c := &client{http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, "work", "admin.sock"))
+	}}}}
+	body, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return json.NewDecoder(body).Decode(answer)
+}
+
+// settled waits until every delivery GitHub sent is decided and every run is over and reported.
+func (w *world) settled(ctx context.Context) error {
+	if err := w.github.WaitIdle(ctx); err != nil {
+		return err
+	}
+	return wait(ctx, "everything to be settled", func() (bool, error) {
+		deliveries, err := w.deliveries(ctx)
+		if err != nil {
+			return false, nil //nolint:nilerr // a server that just started or died
+		}
+		list, err := w.runs(ctx)
+		if err != nil {
+			return false, nil //nolint:nilerr // as above
+		}
+		reported := map[string]bool{"": true}
+		for _, r := range list.Runs {
+			reported[r.ID] = r.Reported
+		}
+		for _, d := range deliveries.Deliveries {
+			if d.Outcome == "" || !reported[d.Run] {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// wait asks until the answer is yes.
+func wait(ctx context.Context, what string, done func() (bool, error)) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); err != nil || ok {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// logFile keeps what a server prints.
+type logFile struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *logFile) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+func (l *logFile) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// worldOf returns the script's world.
+func worldOf(ts *testscript.TestScript) *world {
+	return ts.Value(worldKey{}).(*world)
+}
+
+type worldKey struct{}
+
+var _ io.Writer = (*logFile)(nil)
