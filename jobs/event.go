@@ -20,12 +20,12 @@ type Event struct {
 	Repository   Repository `json:"repository"`
 	Sender       Actor      `json:"sender"`
 
-	// Of a push.
-	Ref     string `json:"ref,omitempty"`    // refs/heads/main, refs/tags/v1
-	Before  string `json:"before,omitempty"` // full SHA; empty when the ref was created
-	After   string `json:"after,omitempty"`  // full SHA; empty when the ref was deleted
-	Forced  bool   `json:"forced,omitempty"`
 	Message string `json:"message,omitempty"` // head commit's message, at most 1,000 bytes
+	// Of a push.
+	Ref    string `json:"ref,omitempty"`    // refs/heads/main, refs/tags/v1
+	Before string `json:"before,omitempty"` // full SHA; empty when the ref was created
+	After  string `json:"after,omitempty"`  // full SHA; empty when the ref was deleted
+	Forced bool   `json:"forced,omitempty"`
 	// Changed files of a push as its payload listed them.
 	Changes Changes `json:"changes"`
 
@@ -67,6 +67,8 @@ type PullRequest struct {
 	BaseRef  string   `json:"base_ref"`
 	BaseSHA  string   `json:"base_sha"`
 	Labels   []string `json:"labels,omitempty"`
+	// Message is the head commit's message, at most 1,000 bytes. Payloads don't hold it; GitHub is asked.
+	Message string `json:"message,omitempty"`
 }
 
 // Branch is the branch a push went to, or "" for anything else.

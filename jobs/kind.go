@@ -51,6 +51,7 @@ type RunInfo struct {
 	Installation  int64      `json:"installation"`
 	Repository    Repository `json:"repository"`
 	Event         EventKind  `json:"event"`
+	Action        string     `json:"action,omitempty"` // of a pull request's event
 	SHA           string     `json:"sha"`
 	Ref           string     `json:"ref"`              // refs/heads/main, refs/tags/v1, refs/pull/7/head
 	Branch        string     `json:"branch,omitempty"` // of a branch push; of a pull request: its head branch

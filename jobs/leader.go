@@ -30,8 +30,8 @@ type Leader struct {
 	Sweeper    *Sweeper
 	Reporter   Reporter
 	Runs       Set[Run]
-	TTL        time.Duration // of the lease; 0 means 6 s
-	Sweep      time.Duration // between two sweeps; 0 means 5 s
+	TTL        time.Duration  // of the lease; 0 means 6 s
+	Sweep      time.Duration  // between two sweeps; 0 means 5 s
 	Leading    func(bool)     // told when leadership is won and lost; may be nil
 	Finished   func(RunState) // told when a run is over and reported; may be nil
 	Log        *slog.Logger

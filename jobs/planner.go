@@ -152,7 +152,7 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 // Describe is what an event says about the run it may start.
 func Describe(e Event) RunInfo {
 	run := RunInfo{
-		Installation: e.Installation, Repository: e.Repository, Event: e.Kind, SHA: e.SHA(), Ref: e.Ref,
+		Installation: e.Installation, Repository: e.Repository, Event: e.Kind, Action: e.Action, SHA: e.SHA(), Ref: e.Ref,
 		Branch: e.Branch(), Tag: e.Tag(), Actor: e.Sender, CommitMessage: Cut(e.Message, 500),
 	}
 	if pr := e.PullRequest; pr != nil {
@@ -234,7 +234,7 @@ func (p *Planner) current(ctx context.Context, e *Event, facts *TrustFacts) (rea
 	case now.HeadSHA != said.HeadSHA:
 		return fmt.Sprintf("#%d is at %s by now; the delivery of that push decides", said.Number, Abbreviate(now.HeadSHA)), nil
 	}
-	e.PullRequest = &now
+	e.PullRequest, e.Message = &now, now.Message
 	if now.HeadRepo == e.Repository.ID {
 		if *facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
 			return "", fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)

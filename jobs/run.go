@@ -63,6 +63,8 @@ type Job struct {
 	Template json.RawMessage `json:"template,omitempty"`
 	If       string          `json:"if,omitempty"`
 	Line     int             `json:"line,omitempty"`
+	// Unplanned marks a job that was considered and is not for this event: it is skipped from the start.
+	Unplanned bool `json:"unplanned,omitempty"`
 
 	State   JobState `json:"state"`
 	Attempt int      `json:"attempt"` // 1 for the first

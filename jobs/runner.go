@@ -37,7 +37,7 @@ type Runner struct {
 	// Grants tells what the operator's policy, as it is now, lets a run touch.
 	Grants func(RunInfo) Grant
 	// Mask hides secrets in what is kept.
-	Mask     func(string) string
+	Mask func(string) string
 	// Finished is told of every job carried to a result; may be nil.
 	Finished func(kind KindName, state JobState, took time.Duration)
 	ClaimTTL time.Duration // 0 means DefaultClaimTTL

@@ -58,7 +58,7 @@ func NewRun(d Decision) Run {
 		j := Job{Name: p.Name, Kind: p.Kind, Needs: p.Needs, Spec: p.Spec, Template: p.Template, If: p.If, Line: p.Line, Attempt: 1}
 		switch {
 		case !p.Planned:
-			j.State, j.Summary, j.Finished = JobSkipped, Cut(p.Reason, MaxSummary), d.Time
+			j.Unplanned, j.State, j.Summary, j.Finished = true, JobSkipped, Cut(p.Reason, MaxSummary), d.Time
 		case p.Fault != "":
 			j.State, j.Summary, j.Finished = JobFailed, Cut(p.Fault, MaxSummary), d.Time
 		case d.Outcome != OutcomeRun:

@@ -135,13 +135,13 @@ func TestNeedsChanges(t *testing.T) {
 
 // A record that Plan did not write is our trouble, not the pipeline's.
 func TestResolveBrokenRecord(t *testing.T) {
-	for _, template := range []string{"{", `{"spec": 1}`, `{"spec": {"image": 1}}`, `{"spec": {"unheard": "of"}}`} {
+	for _, template := range []string{"{", `1`, `{"image": 1}`, `{"unheard": "of"}`} {
 		job := jobs.Job{Name: "a", Kind: jobs.KindBuild, Template: json.RawMessage(template)}
 		if r, err := Resolve(jobs.Run{}, job, jobs.Grant{}); err == nil {
 			t.Errorf("%s: resolved to %+v", template, r)
 		}
 	}
-	job := jobs.Job{Name: "a", Kind: "dance", Template: json.RawMessage(`{"spec": {}}`)}
+	job := jobs.Job{Name: "a", Kind: "dance", Template: json.RawMessage(`{}`)}
 	if r, err := Resolve(jobs.Run{}, job, jobs.Grant{}); err == nil {
 		t.Errorf("an unknown kind resolved to %+v", r)
 	}
@@ -158,7 +158,7 @@ func TestResolveEvaluatesOnce(t *testing.T) {
 	}}
 	grant := jobs.Grant{Push: []jobs.PushGrant{{Registry: "r.example.com", Names: []string{"**"}}}}
 	job := jobs.Job{Name: "b", Kind: jobs.KindBuild, Needs: []string{"image"}, Template: json.RawMessage(
-		`{"spec":{"image":"r.example.com/a","args":{"A":"${{ run.sha }}","B":{"${{":"${{ needs.image.outputs.digest }}"}}}}`)}
+		`{"image":"r.example.com/a","args":{"A":"${{ run.sha }}","B":{"${{":"${{ needs.image.outputs.digest }}"}}}`)}
 	r, err := Resolve(run, job, grant)
 	if err != nil || r.Fault != "" {
 		t.Fatal(r, err)

@@ -20,7 +20,8 @@ func testScope(t testing.TB) (*scope, map[string]any) {
 		ID: "r-1", Repository: jobs.Repository{Owner: "Acme", Name: "Shop", DefaultBranch: "main"}, Event: jobs.EventPullRequest,
 		SHA: caseSHA, Ref: "refs/pull/7/head", Branch: "feat/x", PullRequest: 7, BaseBranch: "main", Actor: jobs.Actor{Login: "ada"},
 	}
-	vars := runVariables(run, "opened")
+	run.Action = "opened"
+	vars := runVariables(run)
 	vars["needs"] = needsVariable(jobs.Run{RunInfo: run, Jobs: []jobs.Job{
 		{Name: "image", Kind: jobs.KindBuild, State: jobs.JobSucceeded, Outputs: map[string]any{
 			"digest": "sha256:aa", "size": float64(12), "seconds": int64(3), "steps": 1.5, "tags": true, "unheard": "of", "ref": "${{ run.sha }}"}},

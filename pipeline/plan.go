@@ -123,21 +123,19 @@ func (p *planning) skip() string {
 	if e.Tag() != "" || e.Kind != jobs.EventPush && e.Kind != jobs.EventPullRequest {
 		return ""
 	}
-	for _, message := range []string{e.Message, p.in.Run.CommitMessage} {
-		message = strings.ReplaceAll(message, "\r\n", "\n")
-		if word := skipForm.FindString(message); word != "" {
-			return fmt.Sprintf("the head commit's message says %s", word)
-		}
-		if skipTrailer.MatchString(message) {
-			return "the head commit's message says skip-checks: true"
-		}
+	message := strings.ReplaceAll(e.Message, "\r\n", "\n")
+	if word := skipForm.FindString(message); word != "" {
+		return fmt.Sprintf("the head commit's message says %s", word)
+	}
+	if skipTrailer.MatchString(message) {
+		return "the head commit's message says skip-checks: true"
 	}
 	return ""
 }
 
 // choose finds the jobs that run, and resolves them.
 func (p *planning) choose() {
-	p.vars = runVariables(p.in.Run, p.in.Event.Action)
+	p.vars = runVariables(p.in.Run)
 	p.verdict = make(map[string]*verdict, len(p.file.jobs))
 	paths := false
 	for _, j := range p.file.jobs {
@@ -300,7 +298,7 @@ func (p *planning) resolve(j *job, out *jobs.PlannedJob) {
 	}
 	data, err := settings.marshal()
 	if err == nil && waits {
-		data, err = makeTemplate(data, p.in.Event.Action)
+		data, err = makeTemplate(data)
 	}
 	p.bytes += len(data) + len(out.If)
 	for _, name := range j.needs {

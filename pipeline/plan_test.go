@@ -80,7 +80,7 @@ func (e event) input(t testing.TB, files map[string][]byte) (jobs.PlanInput, *Ru
 	case e.PullRequest != "":
 		in.Event.Kind, in.Event.Action, in.Event.After = jobs.EventPullRequest, e.PullRequest, ""
 		in.Event.PullRequest = &jobs.PullRequest{Number: 12, HeadRef: "feat/x", HeadSHA: caseSHA, BaseRef: or(e.Into, "main")}
-		in.Run.Event, in.Run.PullRequest, in.Run.Fork = jobs.EventPullRequest, 12, e.Fork
+		in.Run.Event, in.Run.Action, in.Run.PullRequest, in.Run.Fork = jobs.EventPullRequest, e.PullRequest, 12, e.Fork
 		in.Run.Ref, in.Run.Branch, in.Run.BaseBranch = "refs/pull/12/head", "feat/x", or(e.Into, "main")
 	case e.Tag != "":
 		in.Event.Ref, in.Run.Ref, in.Run.Tag = "refs/tags/"+e.Tag, "refs/tags/"+e.Tag, e.Tag

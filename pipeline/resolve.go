@@ -9,72 +9,52 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// A template is the record of a job's settings in which some texts wait for other jobs.
-type template struct {
-	Action string `json:"action,omitempty"` // of the event, for event.action
-	// Spec is the kind's spec. A text that waits is a mapping of one key, exprOpen, to the text as it is written. No key
-	// of a pipeline file can be that, and no text elsewhere is ever read as an expression again.
-	Spec json.RawMessage `json:"spec"`
-}
-
-// A Resolution is what became of a job whose needs have ended.
-type Resolution struct {
-	// Exactly one is set: the settings, a reason not to run the job, or what is wrong with it.
-	Spec  json.RawMessage
-	Skip  string
-	Fault string
-}
-
 // Resolve evaluates what a planned job's settings left to its needs, once those have ended. It is pure and evaluates
 // every expression once. grant is what the operator's policy grants the run now.
 //
 // A Fault is the pipeline's: the job fails with that sentence. An error is ours: the record is not what Plan wrote.
 // Whether the needs succeeded is the scheduler's to ask; an if can't run a job whose needs did not.
-func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (Resolution, error) {
+func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (jobs.Resolution, error) {
 	if len(job.Template) == 0 {
-		return Resolution{Spec: job.Spec}, nil
-	}
-	var t template
-	if err := json.Unmarshal(job.Template, &t); err != nil {
-		return Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
+		return jobs.Resolution{Spec: job.Spec}, nil
 	}
 	s, err := runScope(run, job)
 	if err != nil {
-		return Resolution{}, err
+		return jobs.Resolution{}, err
 	}
-	vars := runVariables(run.RunInfo, t.Action)
+	vars := runVariables(run.RunInfo)
 	vars["needs"] = needsVariable(run, job)
 	if job.If != "" {
 		yes, err := s.resolveIf(job.If, vars)
 		if err != nil {
-			return Resolution{Fault: fmt.Sprintf("if: %v", err)}, nil
+			return jobs.Resolution{Fault: fmt.Sprintf("if: %v", err)}, nil
 		}
 		if !yes {
-			return Resolution{Skip: "its if is false: " + shorten(job.If)}, nil
+			return jobs.Resolution{Skip: "its if is false: " + shorten(job.If)}, nil
 		}
 	}
 	var tree any
-	d := json.NewDecoder(bytes.NewReader(t.Spec))
+	d := json.NewDecoder(bytes.NewReader(job.Template))
 	d.UseNumber()
 	if err := d.Decode(&tree); err != nil {
-		return Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
+		return jobs.Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
 	}
 	filled, err := s.fillTemplate(tree, wantText, job.Kind, vars)
 	if err != nil {
-		return Resolution{Fault: err.Error()}, nil
+		return jobs.Resolution{Fault: err.Error()}, nil
 	}
 	data, err := json.Marshal(filled)
 	if err != nil {
-		return Resolution{}, fmt.Errorf("write the settings of job %s: %w", job.Name, err)
+		return jobs.Resolution{}, fmt.Errorf("write the settings of job %s: %w", job.Name, err)
 	}
 	return finish(run, job, data, grant)
 }
 
 // finish checks resolved settings as Plan does those that wait for nothing.
-func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (Resolution, error) {
+func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (jobs.Resolution, error) {
 	settings, err := decodeSpec(job.Kind, data)
 	if err != nil {
-		return Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
+		return jobs.Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
 	}
 	settings.complete(usual{repository: run.Repository.Name})
 	var faults []string
@@ -82,15 +62,15 @@ func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (Resoluti
 	settings.check(bad)
 	settings.checkGrant(run.RunInfo, grant, bad)
 	if len(faults) > 0 {
-		return Resolution{Fault: jobs.Cut(strings.Join(faults, "; "), jobs.MaxSummary)}, nil
+		return jobs.Resolution{Fault: jobs.Cut(strings.Join(faults, "; "), jobs.MaxSummary)}, nil
 	}
 	if data, err = settings.marshal(); err != nil {
-		return Resolution{}, fmt.Errorf("write the settings of job %s: %w", job.Name, err)
+		return jobs.Resolution{}, fmt.Errorf("write the settings of job %s: %w", job.Name, err)
 	}
 	if len(data) > maxSpec {
-		return Resolution{Fault: fmt.Sprintf("its settings have %d bytes once evaluated, more than %d", len(data), maxSpec)}, nil
+		return jobs.Resolution{Fault: fmt.Sprintf("its settings have %d bytes once evaluated, more than %d", len(data), maxSpec)}, nil
 	}
-	return Resolution{Spec: data}, nil
+	return jobs.Resolution{Spec: data}, nil
 }
 
 // runScope is where the expressions of a run's job stand.
@@ -154,19 +134,17 @@ func (s *scope) fillTemplate(v any, want wanted, kind jobs.KindName, vars map[st
 	return v, nil
 }
 
-// makeTemplate turns settings with marked texts into a template.
-func makeTemplate(data []byte, action string) ([]byte, error) {
+// makeTemplate turns settings with marked texts into a template: the kind's spec, in which a text that waits is a mapping of
+// one key, exprOpen, to the text as it is written. No key of a pipeline file can be that, and no text elsewhere is ever read
+// as an expression again.
+func makeTemplate(data []byte) ([]byte, error) {
 	var tree any
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := d.Decode(&tree); err != nil {
 		return nil, err
 	}
-	spec, err := json.Marshal(markTexts(tree))
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(template{Action: action, Spec: spec})
+	return json.Marshal(markTexts(tree))
 }
 
 func markTexts(v any) any {

@@ -126,9 +126,9 @@ func (p *provider) NewValue(name string, _ map[string]ref.Val) ref.Val {
 }
 
 // runVariables are the variables that an event gives.
-func runVariables(run jobs.RunInfo, action string) map[string]any {
+func runVariables(run jobs.RunInfo) map[string]any {
 	vars := repositoryVariables(run.Repository)
-	vars["event"] = map[string]any{"name": string(run.Event), "action": action, "actor": run.Actor.Login}
+	vars["event"] = map[string]any{"name": string(run.Event), "action": run.Action, "actor": run.Actor.Login}
 	vars["run"] = map[string]any{
 		"id": run.ID, "sha": run.SHA, "short_sha": short(run.SHA), "ref": run.Ref,
 		"branch": run.Branch, "tag": run.Tag, "trust": string(run.Trust.Level),

@@ -37,10 +37,10 @@ func checkouts(c Config) string { return filepath.Join(c.Work.Dir, "checkouts") 
 func (p parts) leader() *jobs.Leader {
 	s := p.stores
 	return &jobs.Leader{
-		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
+		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
 		Planner: &jobs.Planner{
 			Decode: webhook.Decode, Pulls: p.app, Commits: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
-			Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: p.q, Meta: s.meta,
+			Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
 			Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
 		},
 		Scheduler: &jobs.Scheduler{
@@ -48,7 +48,7 @@ func (p parts) leader() *jobs.Leader {
 			Resolve: func(run jobs.Run, job jobs.Job) jobs.Resolution { return resolve(run, job, p.rules.Grant(run.RunInfo)) },
 		},
 		Sweeper: &jobs.Sweeper{
-			Runs: s.runs, Leases: p.q.Leases(), Hints: s.hints, Depth: p.metrics.QueueDepth, Now: time.Now, Log: p.log,
+			Runs: s.runs, Leases: p.q.Leases(), Hints: s.hints, Grace: s.claimTTL, Depth: p.metrics.QueueDepth, Now: time.Now, Log: p.log,
 		},
 		Reporter: githubapp.NewReporter(githubapp.ReporterConfig{
 			App: p.app, Reports: s.reports, Results: s.results,
@@ -71,7 +71,7 @@ func (p parts) runner(source jobs.Source, secrets [][]byte) *jobs.Runner {
 	return &jobs.Runner{
 		Name: p.name, Kinds: s.slots, Runs: s.runs, Results: s.results, Refs: s.refs, Hints: s.hints, Leases: p.q.Leases(),
 		Logs: p.q.Logs(), Source: source,
-		Grants: p.rules.Grant, Mask: jobs.NewMask(p.secrets(secrets)), Finished: p.metrics.JobFinished, Now: time.Now, Log: p.log,
+		Grants: p.rules.Grant, Mask: jobs.NewMask(p.secrets(secrets)), ClaimTTL: s.claimTTL, Finished: p.metrics.JobFinished, Now: time.Now, Log: p.log,
 	}
 }
 
@@ -167,5 +167,5 @@ func resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) jobs.Resolution {
 	if err != nil {
 		return jobs.Resolution{Fault: fmt.Sprintf("the stored job can't be resolved: %v", err)}
 	}
-	return jobs.Resolution(r)
+	return r
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/queue"
 	"github.com/slipway-ci/slipway/webhook"
@@ -18,7 +20,12 @@ type stores struct {
 	reports   jobs.Set[jobs.ReportRecord]
 	meta      jobs.Set[jobs.Start]
 	hints     jobs.Hints
+	index     jobs.Index
 	slots     map[jobs.KindName]jobs.Slot
+
+	// What a test shortens: how long a worker may be silent before its job goes to another, and how long the leader
+	// waits between two sweeps. 0 means the usual.
+	claimTTL, sweep time.Duration
 }
 
 func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
@@ -32,6 +39,7 @@ func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
 		reports:   queue.Set[jobs.ReportRecord](q, queue.Reports),
 		meta:      queue.Set[jobs.Start](q, queue.Meta),
 		hints:     q.Hints(),
+		index:     q,
 		slots:     slots,
 	}
 }

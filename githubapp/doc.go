@@ -1,0 +1,25 @@
+// Package githubapp says everything that is said to GitHub as the App: it keeps the tokens and the budget of calls,
+// answers the planner's questions, fetches a commit's files, and makes GitHub's checks show what the records hold.
+//
+// Where to look:
+//
+//   - config.go, app.go, tokens.go: who we are; one client per repository of an installation, with a token that reaches
+//     only that repository
+//   - transport.go, limits.go, budget.go: every request passes here; what GitHub's refusals mean, and how much an
+//     installation may ask
+//   - errors.go: how a call can fail, for callers
+//   - facts.go, files.go: questions about pull requests, permissions, refs, files
+//   - archives.go, unpack.go: a commit's files on disk, at an exact SHA
+//   - project.go, summary.go, markdown.go: what GitHub is to show for a run, as pure functions
+//   - reporter.go, checks.go: making GitHub show it
+//
+// # How calls fail
+//
+// A call that must wait for something known, such as GitHub's rate limit, returns a *jobs.Later at once: nothing here
+// sleeps while it holds a worker. Trouble at GitHub or on the way is an *Unavailable, and worth another try. A *jobs.Gone
+// means that there is nobody to ask any more: the App was removed, or the repository is gone or archived. ErrDenied
+// means that the App lacks a permission. A question that GitHub doesn't answer is always an error, never a yes.
+//
+// No error, log line or record made here holds a token: the underlying libraries' errors carry whole requests with
+// their Authorization header, so they are taken apart and never wrapped.
+package githubapp

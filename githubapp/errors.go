@@ -1,0 +1,136 @@
+package githubapp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v50/github"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// ErrDenied means that the App was not granted a permission it needs. Trying again helps once someone grants it.
+var ErrDenied = errors.New("the App lacks a permission")
+
+// Unavailable means that GitHub did not answer, or only with a server error. Whether a write took effect is not known.
+type Unavailable struct {
+	Operation string        // GitHub's name of the operation, such as checks/create
+	Status    int           // HTTP status; 0 when there was no answer
+	After     time.Duration // a sensible wait before the next try; grows while the trouble lasts
+	Cause     error
+}
+
+func (u *Unavailable) Error() string {
+	if u.Status != 0 {
+		return fmt.Sprintf("GitHub is unavailable: %s answered %d %s", u.Operation, u.Status, http.StatusText(u.Status))
+	}
+	return fmt.Sprintf("GitHub is unavailable: %s: %v", u.Operation, u.Cause)
+}
+
+func (u *Unavailable) Unwrap() error { return u.Cause }
+
+// A refused error is an answer of GitHub's with a status of 4xx, without the request that led to it.
+type refused struct {
+	status  int
+	message string
+}
+
+func (r *refused) Error() string {
+	return fmt.Sprintf("GitHub answered %d %s: %s", r.status, http.StatusText(r.status), r.message)
+}
+
+// gone is the reason why there is nobody to ask any more, when the answer says so whatever the question was.
+func (r *refused) gone() string {
+	message := strings.ToLower(r.message)
+	forbidden := r.status == http.StatusForbidden
+	switch {
+	case r.status == http.StatusGone, r.status == http.StatusUnavailableForLegalReasons:
+		return "GitHub no longer has it: " + r.message
+	case forbidden && strings.Contains(message, "archived"):
+		return "the repository is archived"
+	case forbidden && strings.Contains(message, "suspended"):
+		return "the App's installation is suspended"
+	}
+	return ""
+}
+
+// Is makes a 403 without another reason an ErrDenied: "Resource not accessible by integration".
+func (r *refused) Is(target error) bool {
+	return target == ErrDenied && r.status == http.StatusForbidden
+}
+
+// explain says what was attempted and keeps of err what is safe to keep. go-github's errors hold the request with its
+// Authorization header, and URLs may hold tokens of their own, so none of them is wrapped.
+func explain(ctx context.Context, attempt string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", attempt, ctx.Err())
+	}
+	return fmt.Errorf("%s: %w", attempt, bare(err))
+}
+
+func bare(err error) error {
+	var (
+		later *jobs.Later
+		down  *Unavailable
+		gone  *jobs.Gone
+		no    *refused
+		said  *github.ErrorResponse
+		at    *url.Error
+	)
+	switch {
+	case errors.As(err, &later):
+		return later
+	case errors.As(err, &down):
+		return down
+	case errors.As(err, &no), errors.As(err, &gone):
+		if errors.As(err, &at) { // comes out of our own RoundTripper: what is inside is ours
+			return at.Err
+		}
+		return err
+	case errors.As(err, &said):
+		message := said.Message
+		for _, one := range said.Errors {
+			message = strings.TrimSpace(message + " " + strings.TrimSpace(strings.Join([]string{one.Resource, one.Field, one.Code, one.Message}, " ")))
+		}
+		status := 0
+		if said.Response != nil {
+			status = said.Response.StatusCode
+		}
+		no = &refused{status, jobs.Cut(message, 500)}
+		if reason := no.gone(); reason != "" {
+			return &jobs.Gone{Reason: reason}
+		}
+		return no
+	case errors.As(err, &at):
+		return fmt.Errorf("%s: %w", strings.ToLower(at.Op), bare(at.Err))
+	}
+	return err
+}
+
+// status is the HTTP status of GitHub's refusal, or 0.
+func status(err error) int {
+	var no *refused
+	if errors.As(err, &no) {
+		return no.status
+	}
+	return 0
+}
+
+// invalid reports whether GitHub found something wrong with what a request said.
+func invalid(err error) bool {
+	return status(err) == http.StatusUnprocessableEntity && !errors.Is(err, ErrDenied)
+}
+
+// mentionsPermission tells the two reasons apart that GitHub answers a token request with 422 for.
+func mentionsPermission(err error) bool {
+	var no *refused
+	return errors.As(err, &no) && strings.Contains(strings.ToLower(no.message), "permission")
+}

@@ -1,0 +1,271 @@
+package githubapp
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// wordJoiner after an @ keeps GitHub from taking what follows for someone to notify.
+const wordJoiner = "\u2060"
+
+// inline makes any text safe inside a line or table cell of Markdown: it shows as it is, calls nobody, and starts
+// nothing. Line ends and control characters become blanks.
+func inline(s string) string {
+	var b strings.Builder
+	for _, r := range unmention(text(s)) {
+		switch {
+		case r == '<':
+			b.WriteString("&lt;")
+		case r == '>':
+			b.WriteString("&gt;")
+		case r == '&':
+			b.WriteString("&amp;")
+		case strings.ContainsRune("\\`*_[]|~#!", r):
+			b.WriteRune('\\')
+			b.WriteRune(r)
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029':
+			b.WriteByte(' ')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// plain is inline for places that GitHub shows as they are, such as a title.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, text(s))
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// escapes are the sequences by which programs colour a terminal.
+var escapes = regexp.MustCompile(`\x1b\[[0-9;:?]*[A-Za-z]`)
+
+// text is valid UTF-8 without terminal colours.
+func text(s string) string { return strings.ToValidUTF8(escapes.ReplaceAllString(s, ""), "�") }
+
+// code puts text into a code span that it can't leave. In a table GitHub splits cells before it looks for code spans, so
+// a bar is escaped there.
+func code(s string, table bool) string {
+	s = plain(s)
+	if s == "" {
+		return ""
+	}
+	if table {
+		s = strings.ReplaceAll(s, "|", `\|`)
+	}
+	ticks := strings.Repeat("`", longestRun(s, '`')+1)
+	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
+		s = " " + s + " "
+	}
+	return ticks + s + ticks
+}
+
+// fence puts lines into a code block that they can't leave.
+func fence(lines []string) string {
+	body := text(strings.Join(lines, "\n"))
+	body = strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+			return -1
+		}
+		return r
+	}, body)
+	marks := strings.Repeat("`", max(3, longestRun(body, '`')+1))
+	return marks + "text\n" + body + "\n" + marks + "\n"
+}
+
+func longestRun(s string, mark rune) int {
+	longest, run := 0, 0
+	for _, r := range s {
+		if r != mark {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return longest
+}
+
+// defang keeps the Markdown that a kind of job wrote, but not what could reach beyond it: mentions, HTML, and a code block
+// left open. HTML in code stays as it is; mentions are taken apart even there, since lists and quotes can end a block of
+// code sooner than it looks.
+func defang(markdown string) string {
+	var b strings.Builder
+	open := ""
+	for line := range strings.Lines(unmention(text(markdown))) {
+		line = strings.TrimRight(line, "\r\n")
+		after := fenceAfter(open, line)
+		if open == "" && after == "" {
+			line = withoutHTML(line)
+		}
+		open = after
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	if open != "" {
+		b.WriteString(open + "\n")
+	}
+	return b.String()
+}
+
+// unmention takes apart what GitHub would take for a mention: an @ that follows no letter, digit or underscore. That
+// leaves the one in image@sha256:… alone, which people copy.
+func unmention(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteByte(s[i])
+		if s[i] == '@' && !(i > 0 && wordByte(s[i-1])) {
+			b.WriteString(wordJoiner)
+		}
+	}
+	return b.String()
+}
+
+func wordByte(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}
+
+// fenceMarks returns the backticks or tildes that open or close a code block on this line, or "".
+func fenceMarks(line string) string {
+	trimmed := strings.TrimLeft(line, " ")
+	if len(line)-len(trimmed) > 3 {
+		return ""
+	}
+	for _, mark := range []string{"`", "~"} {
+		rest := strings.TrimLeft(trimmed, mark)
+		marks := trimmed[:len(trimmed)-len(rest)]
+		if len(marks) >= 3 && !(mark == "`" && strings.Contains(rest, "`")) {
+			return marks
+		}
+	}
+	return ""
+}
+
+// withoutHTML escapes what could begin HTML in a line, except in code spans.
+func withoutHTML(line string) string {
+	var b strings.Builder
+	for line != "" {
+		tick := strings.IndexByte(line, '`')
+		if tick < 0 {
+			tick = len(line)
+		}
+		before := line[:tick]
+		b.WriteString(strings.ReplaceAll(before, "<", "&lt;"))
+		if line = line[tick:]; line == "" {
+			break
+		}
+		if slashes := len(before) - len(strings.TrimRight(before, `\`)); slashes%2 == 1 { // an escaped one opens nothing
+			b.WriteByte('`')
+			line = line[1:]
+			continue
+		}
+		rest := strings.TrimLeft(line, "`")
+		marks := line[:len(line)-len(rest)]
+		span := closing(rest, marks)
+		b.WriteString(marks)
+		b.WriteString(rest[:span])
+		line = rest[span:]
+	}
+	return b.String()
+}
+
+// closing returns where the code span that marks opened ends in rest, its closing marks included; 0 when it never does.
+func closing(rest, marks string) int {
+	for at := 0; at < len(rest); {
+		i := strings.IndexByte(rest[at:], '`')
+		if i < 0 {
+			return 0
+		}
+		start := at + i
+		end := start
+		for end < len(rest) && rest[end] == '`' {
+			end++
+		}
+		if end-start == len(marks) {
+			return end
+		}
+		at = end
+	}
+	return 0
+}
+
+// cutMarkdown cuts a text of several lines to at most limit bytes, at a line's end where one is near, closes a code block
+// that was cut through, and says that something is missing.
+func cutMarkdown(s string, limit int, note string) string {
+	if len(s) <= limit {
+		return s
+	}
+	tail := "\n\n" + note + "\n"
+	for room := limit - len(tail); room > 0; {
+		kept := cutLines(s, room)
+		end := tail
+		if open := openFence(kept); open != "" {
+			end = "\n" + open + tail
+		}
+		if kept = strings.TrimRight(kept, "\n"); len(kept)+len(end) <= limit {
+			return kept + end
+		}
+		room -= len(end) - len(tail) // for the marks that close the block
+	}
+	return jobs.Cut(note, limit)
+}
+
+// cutLines cuts to at most n bytes: at a line's end if that leaves more than half, else at a rune's edge.
+func cutLines(s string, n int) string {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	s = s[:n]
+	if end := strings.LastIndexByte(s, '\n'); end > n/2 {
+		return s[:end+1]
+	}
+	return s
+}
+
+// openFence returns the marks of the code block that is open at the text's end, or "".
+func openFence(markdown string) string {
+	open := ""
+	for line := range strings.Lines(markdown) {
+		open = fenceAfter(open, strings.TrimRight(line, "\r\n"))
+	}
+	return open
+}
+
+// fenceAfter returns the marks of the code block that is open after a line, given those before it.
+func fenceAfter(open, line string) string {
+	marks := fenceMarks(line)
+	switch {
+	case open == "":
+		return marks
+	case marks != "" && marks[0] == open[0] && len(marks) >= len(open) && strings.TrimSpace(line) == marks:
+		return ""
+	}
+	return open
+}
+
+// took says a duration as people do: 0.4 s, 12 s, 2 min 10 s, 1 h 5 min.
+func took(d time.Duration) string {
+	switch {
+	case d < 0:
+		return ""
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.0f s", d.Truncate(time.Second).Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}

@@ -1,0 +1,316 @@
+package githubapp
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// CheckName is the name of the check that stands for a whole run: the one to require in branch protection. A job's own
+// check is called "slipway / JOB".
+const CheckName = "slipway"
+
+// A Check is what GitHub is to show under one name for a run's commit.
+type Check struct {
+	Name        string
+	Status      string // queued, in_progress or completed
+	Conclusion  string // when completed: success, failure, neutral, cancelled, skipped, timed_out or action_required
+	Title       string // one line of plain text
+	Summary     string // Markdown
+	Annotations []jobs.Annotation
+	URL         string // of the page with the details; may be empty
+	Started     time.Time
+	Completed   time.Time // when completed
+}
+
+// GitHub's limits on a check ("Create a check run"). Text is counted in bytes here, which is never less than its characters.
+const (
+	maxTitle             = 255
+	maxSummary           = 65_535
+	maxAnnotationText    = 64 << 10
+	maxAnnotations       = 500 // ours: GitHub takes any number
+	annotationsPerAnswer = 50
+)
+
+// Project says what GitHub is to show for a run as it is now: the check of the whole run first, then one for each job when
+// there is more than one planned. results are the stored results of jobs that have ended, by job name; run.URL, if set, is linked.
+// It is pure: the same run gives the same checks.
+func Project(run jobs.Run, results map[string]jobs.Result) []Check {
+	var planned []jobs.Job
+	for _, j := range run.Jobs {
+		if !j.Unplanned {
+			planned = append(planned, j)
+		}
+	}
+	single := len(planned) == 1 && run.Outcome == jobs.OutcomeRun
+	whole := Check{
+		Name: CheckName, URL: run.URL, Title: headline(run), Started: run.Created,
+		Summary: runSummary(run, results), Annotations: faultNotes(run, "", single),
+	}
+	if !run.Started.IsZero() {
+		whole.Started = run.Started
+	}
+	whole.Status, whole.Conclusion = runStatus(run)
+	if single {
+		whole.Annotations = append(whole.Annotations, results[planned[0].Name].Annotations...)
+		if whole.Conclusion == "failure" && results[planned[0].Name].Conclusion == jobs.TimedOut {
+			whole.Conclusion = "timed_out"
+		}
+	}
+	if whole.Status == "completed" {
+		whole.Completed = later(run.Finished, whole.Started)
+	}
+	checks := []Check{whole.bound()}
+	if run.Outcome != jobs.OutcomeRun || single {
+		return checks
+	}
+	for _, j := range planned {
+		checks = append(checks, jobCheck(run, j, results[j.Name]).bound())
+	}
+	return checks
+}
+
+func runStatus(run jobs.Run) (status, conclusion string) {
+	switch run.State {
+	case jobs.RunSucceeded:
+		return "completed", "success"
+	case jobs.RunFailed:
+		return "completed", "failure"
+	case jobs.RunCancelled:
+		return "completed", "cancelled"
+	case jobs.RunHeld:
+		return "completed", "action_required"
+	case jobs.RunNothing:
+		return "completed", "neutral"
+	}
+	if run.Started.IsZero() {
+		return "queued", ""
+	}
+	return "in_progress", ""
+}
+
+func jobCheck(run jobs.Run, j jobs.Job, result jobs.Result) Check {
+	c := Check{
+		Name: CheckName + " / " + j.Name, Title: jobTitle(run, j), URL: jobURL(run, j.Name), Started: j.Started,
+		Summary:     jobSummary(run, j, result),
+		Annotations: append(faultNotes(run, j.Name, false), result.Annotations...),
+	}
+	if c.Started.IsZero() {
+		c.Started = run.Created
+		if j.State.Over() { // it never ran
+			c.Started = j.Finished
+		}
+	}
+	switch j.State {
+	case jobs.JobRunning:
+		c.Status = "in_progress"
+	case jobs.JobSucceeded:
+		c.Status, c.Conclusion = "completed", "success"
+	case jobs.JobFailed:
+		c.Status, c.Conclusion = "completed", "failure"
+		if result.Conclusion == jobs.TimedOut {
+			c.Conclusion = "timed_out"
+		}
+	case jobs.JobCancelled:
+		c.Status, c.Conclusion = "completed", "cancelled"
+	case jobs.JobSkipped:
+		c.Status, c.Conclusion = "completed", "skipped"
+	default:
+		c.Status = "queued"
+	}
+	if c.Status == "completed" {
+		c.Completed = later(j.Finished, c.Started)
+	}
+	return c
+}
+
+// jobURL is the run's page at the job.
+func jobURL(run jobs.Run, job string) string {
+	if run.URL == "" {
+		return ""
+	}
+	return run.URL + "#job-" + url.PathEscape(job)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// headline is the title of the whole run's check.
+func headline(run jobs.Run) string {
+	switch {
+	case run.State == jobs.RunHeld && run.Fork:
+		return "Held: pull request from a fork"
+	case run.State == jobs.RunHeld:
+		return "Held: " + run.Reason
+	case run.State == jobs.RunNothing:
+		return "Nothing to do"
+	case run.Outcome == jobs.OutcomeFault:
+		return run.Reason
+	case len(run.Jobs) == 1:
+		return jobTitle(run, run.Jobs[0])
+	}
+	by := map[jobs.JobState][]string{}
+	for _, j := range run.Jobs {
+		by[j.State] = append(by[j.State], j.Name)
+	}
+	planned := len(run.Jobs) - len(by[jobs.JobSkipped])
+	switch run.State {
+	case jobs.RunSucceeded:
+		text := plural(planned, "job") + " succeeded"
+		if n := len(by[jobs.JobSkipped]); n > 0 {
+			text += fmt.Sprintf(", %d skipped", n)
+		}
+		return text + inTime(run.Started, run.Finished)
+	case jobs.RunFailed:
+		failed := by[jobs.JobFailed]
+		if len(failed) == 1 {
+			return failed[0] + ": " + firstLine(run.Job(failed[0]).Summary)
+		}
+		return fmt.Sprintf("%d of %s failed: %s", len(failed), plural(planned, "job"), strings.Join(failed, ", "))
+	case jobs.RunCancelled:
+		return "Cancelled" + because(run)
+	}
+	over := len(by[jobs.JobSucceeded]) + len(by[jobs.JobFailed]) + len(by[jobs.JobCancelled])
+	text := fmt.Sprintf("%d of %s done", over, plural(planned, "job"))
+	switch running := by[jobs.JobRunning]; {
+	case run.Stop != nil:
+		return "Stopping" + because(run)
+	case len(running) > 0:
+		return text + ", running: " + strings.Join(running, ", ")
+	case len(by[jobs.JobQueued])+len(by[jobs.JobOffered]) > 0:
+		return text + ", queued: " + strings.Join(append(by[jobs.JobQueued], by[jobs.JobOffered]...), ", ")
+	}
+	return text
+}
+
+func jobTitle(run jobs.Run, j jobs.Job) string {
+	switch j.State {
+	case jobs.JobWaiting:
+		if len(j.Needs) > 0 {
+			return "Waits for " + strings.Join(j.Needs, ", ")
+		}
+		return "Queued"
+	case jobs.JobQueued, jobs.JobOffered:
+		if j.Waiting != "" {
+			return "Queued: " + firstLine(j.Waiting)
+		}
+		return "Queued"
+	case jobs.JobRunning:
+		if run.Stop != nil {
+			return "Stopping" + because(run)
+		}
+		return "Running"
+	case jobs.JobSkipped:
+		return "Skipped: " + firstLine(j.Summary)
+	case jobs.JobCancelled:
+		if j.Summary == "" {
+			return "Cancelled" + because(run)
+		}
+		return "Cancelled: " + firstLine(j.Summary)
+	}
+	if j.Summary == "" {
+		return strings.ToUpper(string(j.State[:1])) + string(j.State[1:])
+	}
+	return firstLine(j.Summary)
+}
+
+func because(run jobs.Run) string {
+	if run.Stop == nil || run.Stop.Reason == "" {
+		return ""
+	}
+	return ": " + firstLine(run.Stop.Reason)
+}
+
+func inTime(from, to time.Time) string {
+	if from.IsZero() || to.Before(from) {
+		return ""
+	}
+	return " in " + took(to.Sub(from))
+}
+
+// faultNotes turns faults in the pipeline file into annotations: those of one job, or with job empty those of the file
+// as a whole, or with all set every one.
+func faultNotes(run jobs.Run, job string, all bool) []jobs.Annotation {
+	var notes []jobs.Annotation
+	for _, f := range run.Faults {
+		// When the run has no check of that job, its faults go to the whole run's.
+		orphan := job == "" && (run.Outcome != jobs.OutcomeRun || run.Job(f.Job) == nil)
+		if f.Job != job && !all && !orphan {
+			continue
+		}
+		note := jobs.Annotation{Path: f.Path, Line: f.Line, Level: "failure", Title: "Fault in the pipeline file", Message: f.Message}
+		if note.Path == "" {
+			note.Path = jobs.PipelinePath
+		}
+		if f.Job != "" {
+			note.Title = "Fault in job " + f.Job
+		}
+		notes = append(notes, note)
+	}
+	return notes
+}
+
+// bound cuts a check to GitHub's limits.
+func (c Check) bound() Check {
+	if c.Status != "completed" {
+		c.Annotations = nil // GitHub appends those of every request, so they are said once, at the end
+	}
+	c.Title = jobs.Cut(plain(c.Title), maxTitle)
+	if c.Title == "" {
+		c.Title = "Slipway"
+	}
+	more := "_The rest is cut: GitHub shows no more than 65,535 characters._"
+	if c.URL != "" {
+		more = fmt.Sprintf("_The rest is cut: GitHub shows no more than 65,535 characters. [The run's page](%s) has it all._", c.URL)
+	}
+	if n := len(c.Annotations); n > maxAnnotations {
+		c.Annotations = c.Annotations[:maxAnnotations]
+		c.Summary = fmt.Sprintf("_%d annotations, of which GitHub is given the first %d._\n\n", n, maxAnnotations) + c.Summary
+	}
+	c.Summary = cutMarkdown(c.Summary, maxSummary, more)
+	kept := make([]jobs.Annotation, 0, len(c.Annotations))
+	for _, a := range c.Annotations {
+		kept = append(kept, boundAnnotation(a))
+	}
+	c.Annotations = kept
+	return c
+}
+
+func boundAnnotation(a jobs.Annotation) jobs.Annotation {
+	a.Path = strings.TrimPrefix(plain(a.Path), "/")
+	if a.Path == "" {
+		a.Path = jobs.PipelinePath
+	}
+	a.Line = max(a.Line, 1)
+	a.EndLine = max(a.EndLine, a.Line)
+	switch a.Level {
+	case "failure", "warning", "notice":
+	default:
+		a.Level = "failure"
+	}
+	a.Title = jobs.Cut(plain(a.Title), maxTitle)
+	a.Message = jobs.Cut(strings.ToValidUTF8(a.Message, "�"), maxAnnotationText)
+	if strings.TrimSpace(a.Message) == "" {
+		a.Message = "see the summary"
+	}
+	return a
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(line)
+}

@@ -1,0 +1,209 @@
+package githubapp
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// ReporterConfig is what a Reporter needs.
+type ReporterConfig struct {
+	App     *App
+	Reports jobs.Records[jobs.ReportRecord]
+	Results jobs.Records[jobs.Result]
+	// URL returns the address of a run's page, or "" when there is none to link.
+	URL func(run string) string
+	Now func() time.Time // default time.Now
+	Log *slog.Logger
+}
+
+// A Reporter makes GitHub's checks show runs as they are. It keeps nothing in memory: what was said stands in the report
+// records, so that any replica can go on where another stopped.
+type Reporter struct {
+	app     *App
+	reports jobs.Records[jobs.ReportRecord]
+	results jobs.Records[jobs.Result]
+	url     func(string) string
+	now     func() time.Time
+	log     *slog.Logger
+}
+
+var _ jobs.Reporter = (*Reporter)(nil)
+
+const (
+	// progressEvery is how often at most an unfinished check is changed.
+	progressEvery = 10 * time.Second
+	// settle is how long after a create without an answer GitHub may still be about to list the check.
+	settle = 10 * time.Second
+)
+
+// NewReporter returns a reporter.
+func NewReporter(config ReporterConfig) *Reporter {
+	r := &Reporter{app: config.App, reports: config.Reports, results: config.Results, url: config.URL, now: config.Now, log: config.Log}
+	if r.url == nil {
+		r.url = func(string) string { return "" }
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	return r
+}
+
+// Report makes GitHub show the run as it is now, final states first. It returns 0 when GitHub shows it, or when to be
+// called again because something was held back. When it must wait for GitHub it returns a *jobs.Later, and when GitHub can
+// never show the run a *jobs.Unreportable. Any other error is worth another try, after the given time if there is one.
+//
+// Calling it twice, at the same time or after a crash anywhere, makes no second check.
+func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duration, err error) {
+	if !ValidSHA(run.SHA) {
+		return 0, &jobs.Unreportable{Reason: "the run has no commit that a check could stand on"}
+	}
+	run.URL = r.url(run.ID)
+	results, err := r.resultsOf(ctx, run)
+	if err != nil {
+		return 0, err
+	}
+	checks := Project(run, results)
+	slices.SortStableFunc(checks, func(a, b Check) int { return rank(a) - rank(b) })
+	for _, check := range checks {
+		wait, err := r.show(ctx, run.RunInfo, check)
+		if err != nil {
+			return r.judge(run.RunInfo, check, err)
+		}
+		if wait > 0 && (again == 0 || wait < again) {
+			again = wait
+		}
+	}
+	return again, nil
+}
+
+func rank(c Check) int {
+	if c.Status == "completed" {
+		return 0
+	}
+	return 1
+}
+
+func (r *Reporter) resultsOf(ctx context.Context, run jobs.Run) (map[string]jobs.Result, error) {
+	results := map[string]jobs.Result{}
+	for _, j := range run.Jobs {
+		if j.ResultKey == "" {
+			continue
+		}
+		result, _, err := r.results.Get(ctx, j.ResultKey)
+		if errors.Is(err, jobs.ErrNotFound) { // the job's summary stands in the run; that will do
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("read the result of %s in %s: %w", j.Name, run.ID, err)
+		}
+		results[j.Name] = result
+	}
+	return results, nil
+}
+
+// judge sorts the errors of showing a check: what can never be shown, what is to be shown later, and the rest.
+func (r *Reporter) judge(run jobs.RunInfo, check Check, err error) (time.Duration, error) {
+	var (
+		gone  *jobs.Gone
+		later *jobs.Later
+		down  *Unavailable
+	)
+	switch {
+	case errors.As(err, &later):
+		return later.After, later
+	case errors.As(err, &down):
+		return down.After, err
+	case errors.As(err, &gone):
+		return 0, &jobs.Unreportable{Reason: gone.Reason}
+	case errors.Is(err, ErrDenied):
+		r.log.Error("the App may not write checks; grant it the permission Checks: read and write", "repository", run.Repository.FullName(), "error", err)
+		return 0, &jobs.Unreportable{Reason: "the App was not granted the permission to write checks on " + run.Repository.FullName()}
+	case invalid(err), status(err) == http.StatusNotFound:
+		r.log.Error("GitHub refused a check", "run", run.ID, "check", check.Name, "error", err)
+		return 0, &jobs.Unreportable{Reason: fmt.Sprintf("GitHub refused the check %q: %s", check.Name, refusal(err))}
+	}
+	return 0, fmt.Errorf("show %q of %s: %w", check.Name, run.ID, err)
+}
+
+func refusal(err error) string {
+	var no *refused
+	if errors.As(err, &no) {
+		return no.message
+	}
+	return err.Error()
+}
+
+// reportKey is the key of the record of what was said about one check.
+func reportKey(run, check string) string {
+	sum := sha256.Sum256([]byte(check))
+	return run + "." + hex.EncodeToString(sum[:8])
+}
+
+// show makes GitHub show one check. It returns how long to wait when the change is held back.
+func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wait time.Duration, err error) {
+	s, err := r.open(ctx, run, check)
+	if err != nil {
+		return 0, err
+	}
+	done := check.Status == "completed"
+	switch {
+	case s.record.Hash == s.hash:
+		return 0, nil
+	case s.record.Completed && !done:
+		return 0, nil // the run we were given is older than what was said
+	case s.record.GitHubID != 0 && !done:
+		if wait := s.record.Said.Add(progressEvery).Sub(r.now()); wait > 0 {
+			return wait, nil
+		}
+		if !r.app.roomForProgress(run) {
+			return progressEvery, nil
+		}
+	}
+	if s.record.GitHubID == 0 {
+		if wait, found, err := s.create(ctx); !found || err != nil {
+			return wait, err
+		}
+	}
+	return 0, s.update(ctx)
+}
+
+// open reads what was said about the check, or notes that it is going to be said.
+func (r *Reporter) open(ctx context.Context, run jobs.RunInfo, check Check) (*saying, error) {
+	s := &saying{Reporter: r, run: run, check: check, key: reportKey(run.ID, check.Name), hash: hash(check)}
+	fresh := jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + check.Name}
+	var err error
+	s.record, s.revision, err = r.reports.Get(ctx, s.key)
+	if errors.Is(err, jobs.ErrNotFound) {
+		s.record = fresh
+		s.revision, err = r.reports.Create(ctx, s.key, fresh)
+		if errors.Is(err, jobs.ErrExists) {
+			s.record, s.revision, err = r.reports.Get(ctx, s.key)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what was said: %w", err)
+	}
+	return s, nil
+}
+
+// hash stands for everything GitHub shows of a check.
+func hash(check Check) string {
+	body, err := json.Marshal(check.body(check.Annotations))
+	if err != nil {
+		panic(err) // strings, numbers and times
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:16])
+}

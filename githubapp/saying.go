@@ -1,0 +1,152 @@
+package githubapp
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// A saying is one check on its way to GitHub.
+type saying struct {
+	*Reporter
+	run      jobs.RunInfo
+	check    Check
+	hash     string
+	key      string
+	record   jobs.ReportRecord
+	revision uint64
+}
+
+// store writes the record if nobody else has since it was read. When another did, this one is behind and gives up: it is
+// called again with what is true then.
+func (s *saying) store(ctx context.Context) error {
+	revision, err := s.reports.Update(ctx, s.key, s.record, s.revision)
+	if err != nil {
+		return fmt.Errorf("note what is said: %w", err)
+	}
+	s.revision = revision
+	return nil
+}
+
+// create makes the check exist at GitHub, once. found tells that it existed, and has to be updated to show what it should.
+// wait is set when it can't be known yet whether it exists.
+func (s *saying) create(ctx context.Context) (wait time.Duration, found bool, err error) {
+	if !s.record.Asked.IsZero() {
+		// An earlier create has no known answer: it may be there.
+		has, ok, err := s.app.findCheck(ctx, s.run, s.check.Name, s.record.ExternalID)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok {
+			s.log.InfoContext(ctx, "found the check of an unanswered create", "run", s.run.ID, "check", s.check.Name, "id", has.id)
+			s.record.GitHubID = has.id // Asked stays: what it shows, annotations above all, is not known
+			return 0, true, s.store(ctx)
+		}
+		if wait := s.record.Asked.Add(settle).Sub(s.now()); wait > 0 {
+			return wait, false, nil
+		}
+	}
+	s.record.Asked = s.now()
+	if err := s.store(ctx); err != nil {
+		return 0, false, err
+	}
+	first, rest := batch(s.check.Annotations)
+	body := s.check.body(first)
+	body.Name, body.HeadSHA, body.ExternalID = s.check.Name, s.run.SHA, s.record.ExternalID
+	made, err := s.app.createCheck(ctx, s.run, body)
+	if invalid(err) {
+		s.plain(ctx, err)
+		body = s.check.body(nil)
+		body.Name, body.HeadSHA, body.ExternalID = s.check.Name, s.run.SHA, s.record.ExternalID
+		rest = nil
+		made, err = s.app.createCheck(ctx, s.run, body)
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	s.record.GitHubID = made.id
+	if len(rest) > 0 {
+		return 0, false, s.append(ctx, rest)
+	}
+	return 0, false, s.shown(ctx)
+}
+
+// update makes a check that exists show what it should.
+func (s *saying) update(ctx context.Context) error {
+	annotations := s.check.Annotations
+	if len(annotations) > 0 && !s.record.Asked.IsZero() {
+		// Some may have arrived with a request whose answer was lost; GitHub would list them twice.
+		has, err := s.app.readCheck(ctx, s.run, s.record.GitHubID)
+		if err != nil {
+			return err
+		}
+		annotations = annotations[min(has.annotations, len(annotations)):]
+	}
+	if len(annotations) > 0 && s.record.Asked.IsZero() {
+		if s.record.Completed { // they were all sent when it was completed
+			annotations = nil
+		} else {
+			s.record.Asked = s.now()
+			if err := s.store(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	first, rest := batch(annotations)
+	_, err := s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.check.body(first))
+	if invalid(err) {
+		s.plain(ctx, err)
+		rest = nil
+		_, err = s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.check.body(nil))
+	}
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return s.append(ctx, rest)
+	}
+	return s.shown(ctx)
+}
+
+// append sends the annotations beyond the first request's. The final state is said by then.
+func (s *saying) append(ctx context.Context, annotations []jobs.Annotation) error {
+	s.record.Asked, s.record.Completed = s.now(), s.check.Status == "completed"
+	if err := s.store(ctx); err != nil { // with the ID, so that a crash here makes no second check
+		return err
+	}
+	for len(annotations) > 0 {
+		var some []jobs.Annotation
+		some, annotations = batch(annotations)
+		body := checkBody{Output: s.check.body(some).Output}
+		_, err := s.app.updateCheck(ctx, s.run, s.record.GitHubID, body)
+		if invalid(err) {
+			s.log.ErrorContext(ctx, "GitHub refused some of a check's annotations", "run", s.run.ID, "check", s.check.Name, "error", err)
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.shown(ctx)
+}
+
+// shown notes what GitHub shows now.
+func (s *saying) shown(ctx context.Context) error {
+	s.record.Hash, s.record.Said, s.record.Asked = s.hash, s.now(), time.Time{}
+	s.record.Completed = s.check.Status == "completed"
+	return s.store(ctx)
+}
+
+// plain drops what GitHub may have found wrong with a check, so that its state at least is shown.
+func (s *saying) plain(ctx context.Context, err error) {
+	s.log.ErrorContext(ctx, "GitHub refused a check; it is said again without annotations and details", "run", s.run.ID, "check", s.check.Name, "error", err)
+	s.check.Annotations = nil
+	s.check.Summary = "GitHub refused this check's details; they are on the run's page."
+}
+
+func batch(annotations []jobs.Annotation) (first, rest []jobs.Annotation) {
+	n := min(len(annotations), annotationsPerAnswer)
+	return annotations[:n], annotations[n:]
+}

@@ -1,0 +1,305 @@
+package githubapp
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// runSummary is the Markdown of the whole run's check: what, where, how long, what next.
+func runSummary(run jobs.Run, results map[string]jobs.Result) string {
+	var b strings.Builder
+	switch {
+	case run.State == jobs.RunHeld:
+		writeHeld(&b, run)
+	case run.State == jobs.RunNothing:
+		fmt.Fprintf(&b, "Nothing was started for %s: %s.\n\n", commit(run), sentence(run.Reason))
+		writeTable(&b, run)
+	case run.Outcome == jobs.OutcomeFault:
+		writeFaults(&b, run)
+	case len(run.Jobs) == 1:
+		return jobSummary(run, run.Jobs[0], results[run.Jobs[0].Name])
+	default:
+		writeRun(&b, run, results)
+	}
+	writeNotes(&b, run)
+	writeFooter(&b, run, "")
+	return b.String()
+}
+
+func writeHeld(b *strings.Builder, run jobs.Run) {
+	fmt.Fprintf(b, "Nothing was built, pushed or rolled out for %s.\n\n", commit(run))
+	fmt.Fprintf(b, "**Why:** %s. A pipeline can use this repository's registry and clusters, so it runs by itself only for people who may write here.\n\n",
+		sentence(run.Reason))
+	b.WriteString("**What next:** someone with write permission can look at the changes and push this commit to a branch of this repository; that push runs its pipeline.\n\n")
+	writeTable(b, run)
+}
+
+func writeFaults(b *strings.Builder, run jobs.Run) {
+	fmt.Fprintf(b, "No job was started for %s: %s.\n\n", commit(run), sentence(run.Reason))
+	for i, f := range run.Faults {
+		if i == maxAnnotations {
+			fmt.Fprintf(b, "- and %d more\n", len(run.Faults)-i)
+			break
+		}
+		path := f.Path
+		if path == "" {
+			path = jobs.PipelinePath
+		}
+		switch {
+		case f.Line > 0 && f.Column > 0:
+			path = fmt.Sprintf("%s:%d:%d", path, f.Line, f.Column)
+		case f.Line > 0:
+			path = fmt.Sprintf("%s:%d", path, f.Line)
+		}
+		fmt.Fprintf(b, "- %s %s\n", code(path, false), inline(f.Message))
+	}
+	b.WriteString("\n**What next:** mend the file and push again. `slipway validate` finds the same faults before you push.\n\n")
+}
+
+func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) {
+	switch {
+	case run.State == jobs.RunCancelled, run.Stop != nil:
+		fmt.Fprintf(b, "The run for %s was stopped: %s.\n\n", commit(run), sentence(stopReason(run)))
+	case run.State == jobs.RunActive:
+		fmt.Fprintf(b, "The jobs for %s:\n\n", commit(run))
+	default:
+		fmt.Fprintf(b, "The jobs for %s, %s:\n\n", commit(run), elapsed(run))
+	}
+	writeTable(b, run)
+	placed := false
+	for _, j := range run.Jobs {
+		if places := where(j); j.State == jobs.JobSucceeded && len(places) > 0 {
+			fmt.Fprintf(b, "- %s: %s\n", inline(j.Name), strings.Join(places, ", "))
+			placed = true
+		}
+	}
+	if placed {
+		b.WriteString("\n")
+	}
+	for _, j := range run.Jobs {
+		if j.State != jobs.JobFailed {
+			continue
+		}
+		fmt.Fprintf(b, "### %s failed\n\n", inline(j.Name))
+		writeResult(b, j, results[j.Name])
+	}
+	if run.State == jobs.RunFailed {
+		b.WriteString("**What next:** mend what failed and push again; every push starts a new run.\n\n")
+	}
+}
+
+// jobSummary is the Markdown of one job's check.
+func jobSummary(run jobs.Run, j jobs.Job, result jobs.Result) string {
+	var b strings.Builder
+	switch j.State {
+	case jobs.JobWaiting:
+		if len(j.Needs) > 0 {
+			fmt.Fprintf(&b, "Waits until %s succeeded.\n\n", inline(strings.Join(j.Needs, ", ")))
+		}
+	case jobs.JobQueued, jobs.JobOffered:
+		if j.Waiting == "" {
+			b.WriteString("Waits for a free worker.\n\n")
+		} else {
+			fmt.Fprintf(&b, "Waits: %s.\n\n", sentence(j.Waiting))
+		}
+	case jobs.JobRunning:
+		fmt.Fprintf(&b, "Running since %s.\n\n", j.Started.UTC().Format("15:04:05 MST"))
+	case jobs.JobSkipped:
+		fmt.Fprintf(&b, "⏭️ Skipped: %s.\n\n", sentence(j.Summary))
+	case jobs.JobCancelled:
+		fmt.Fprintf(&b, "🚫 Cancelled: %s.\n\n", sentence(j.Summary))
+	default:
+		writeResult(&b, j, result)
+		if j.State == jobs.JobFailed {
+			b.WriteString("**What next:** mend it and push again; every push starts a new run.\n\n")
+		}
+	}
+	if run.Outcome == jobs.OutcomeRun && len(run.Jobs) == 1 {
+		writeNotes(&b, run)
+	}
+	writeFooter(&b, run, j.Name)
+	return b.String()
+}
+
+// writeResult says how a job ended: the sentence, where things are now, the details, the last lines.
+func writeResult(b *strings.Builder, j jobs.Job, result jobs.Result) {
+	text := j.Summary
+	if text == "" {
+		text = string(j.State)
+	}
+	fmt.Fprintf(b, "%s %s", icon(j.State), inline(text))
+	if e := jobTime(j); e != "" {
+		fmt.Fprintf(b, " (%s)", e)
+	}
+	b.WriteString("\n\n")
+	if j.State == jobs.JobSucceeded {
+		writeOutputs(b, j)
+	}
+	if strings.TrimSpace(result.Details) != "" {
+		b.WriteString(defang(result.Details))
+		b.WriteString("\n")
+	}
+	if len(result.Tail) > 0 {
+		b.WriteString("The last lines:\n\n")
+		b.WriteString(fence(result.Tail))
+		b.WriteString("\n")
+	}
+}
+
+func writeOutputs(b *strings.Builder, j jobs.Job) {
+	if len(j.Outputs) == 0 {
+		return
+	}
+	b.WriteString("| Output | Value |\n|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(j.Outputs)) {
+		value := jobs.Cut(fmt.Sprint(j.Outputs[name]), 500)
+		if value == "" {
+			continue
+		}
+		fmt.Fprintf(b, "| %s | %s |\n", inline(name), code(value, true))
+	}
+	b.WriteString("\n")
+}
+
+// writeTable lists the jobs.
+func writeTable(b *strings.Builder, run jobs.Run) {
+	if len(run.Jobs) == 0 {
+		return
+	}
+	b.WriteString("| | Job | Time | Result |\n|---|---|---|---|\n")
+	for _, j := range run.Jobs {
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", icon(j.State), inline(j.Name), jobTime(j), inline(state(j)))
+	}
+	b.WriteString("\n")
+}
+
+func state(j jobs.Job) string {
+	if text := firstLine(j.Summary); text != "" {
+		return text
+	}
+	switch j.State {
+	case jobs.JobWaiting:
+		return "waits for " + strings.Join(j.Needs, ", ")
+	case jobs.JobQueued, jobs.JobOffered:
+		if j.Waiting != "" {
+			return "waits: " + firstLine(j.Waiting)
+		}
+		return "queued"
+	}
+	return string(j.State)
+}
+
+func icon(s jobs.JobState) string {
+	switch s {
+	case jobs.JobSucceeded:
+		return "✅"
+	case jobs.JobFailed:
+		return "❌"
+	case jobs.JobCancelled:
+		return "🚫"
+	case jobs.JobSkipped:
+		return "⏭️"
+	case jobs.JobRunning:
+		return "🔄"
+	}
+	return "⏳"
+}
+
+func jobTime(j jobs.Job) string {
+	if j.Started.IsZero() || j.Finished.Before(j.Started) {
+		return ""
+	}
+	return took(j.Finished.Sub(j.Started))
+}
+
+// where names what a job left behind, from the outputs that its kind is known for.
+func where(j jobs.Job) []string {
+	text := func(name string) string {
+		if value, ok := j.Outputs[name]; ok {
+			return jobs.Cut(fmt.Sprint(value), 300)
+		}
+		return ""
+	}
+	var places []string
+	if image := text("image"); image != "" {
+		if digest := text("digest"); digest != "" && !strings.Contains(image, "@") {
+			image += "@" + digest
+		}
+		places = append(places, code(image, false))
+	}
+	for _, name := range []string{"release", "namespace", "revision"} {
+		if value := text(name); value != "" {
+			places = append(places, name+" "+code(value, false))
+		}
+	}
+	return places
+}
+
+func writeNotes(b *strings.Builder, run jobs.Run) {
+	for i, note := range run.Notes {
+		if i == 20 {
+			fmt.Fprintf(b, "> and %d more notes\n", len(run.Notes)-i)
+			break
+		}
+		fmt.Fprintf(b, "> %s\n", inline(note))
+	}
+	if len(run.Notes) > 0 {
+		b.WriteString("\n")
+	}
+}
+
+// writeFooter links the page and says what the run went by.
+func writeFooter(b *strings.Builder, run jobs.Run, job string) {
+	parts := []string{"run " + code(run.ID, false)}
+	switch {
+	case run.URL == "":
+	case job == "":
+		parts = append([]string{fmt.Sprintf("[Job graph and logs](%s)", run.URL)}, parts...)
+	default:
+		parts = append([]string{fmt.Sprintf("[Log](%s)", jobURL(run, job))}, parts...)
+	}
+	if run.Pipeline != "" {
+		parts = append(parts, "pipeline: "+inline(run.Pipeline))
+	}
+	fmt.Fprintf(b, "%s\n", strings.Join(parts, " · "))
+}
+
+func commit(run jobs.Run) string {
+	text := code(jobs.Abbreviate(run.SHA), false)
+	switch {
+	case run.PullRequest > 0:
+		text += fmt.Sprintf(" of pull request %d", run.PullRequest)
+	case run.Tag != "":
+		text += " at tag " + code(run.Tag, false)
+	case run.Branch != "":
+		text += " on " + code(run.Branch, false)
+	}
+	return text
+}
+
+func elapsed(run jobs.Run) string {
+	if run.Started.IsZero() || run.Finished.Before(run.Started) {
+		return "ended at once"
+	}
+	return took(run.Finished.Sub(run.Started)) + " in all"
+}
+
+func stopReason(run jobs.Run) string {
+	if run.Stop != nil && run.Stop.Reason != "" {
+		return run.Stop.Reason
+	}
+	return "a job was cancelled"
+}
+
+// sentence is text for the end of a sentence of ours, without the full stop it may bring along.
+func sentence(s string) string {
+	s = inline(strings.TrimRight(strings.TrimSpace(s), "."))
+	if s == "" {
+		return "no reason was given"
+	}
+	return s
+}

@@ -1,0 +1,145 @@
+package githubapp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v4"
+	"github.com/google/go-github/v50/github"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/bradleyfalzon/ghinstallation/v2"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+const (
+	mintTimeout = 30 * time.Second
+	// A token is renewed this long before it expires (they live for an hour), so that one in hand outlives the call.
+	tokenMargin = 5 * time.Minute
+	// A token is used at least this long, whatever its expiry says: clocks may differ, and minting too often is limited.
+	tokenLeast = 30 * time.Second
+)
+
+// A tokenSource holds the token of one repository of an installation. GitHub has two formats, of 40 characters and of
+// several hundred; nothing here depends on which.
+type tokenSource struct {
+	mint func(context.Context) (token string, expires time.Time, err error)
+	now  func() time.Time
+
+	flight singleflight.Group
+	mu     sync.Mutex
+	value  string
+	renew  time.Time
+}
+
+// token returns a valid token. Callers share one request for a new one, which is not given up because the first of them
+// gave up.
+func (s *tokenSource) token(ctx context.Context) (string, error) {
+	if token, ok := s.held(); ok {
+		return token, nil
+	}
+	answer := s.flight.DoChan("", func() (any, error) {
+		if token, ok := s.held(); ok {
+			return token, nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mintTimeout)
+		defer cancel()
+		token, expires, err := s.mint(ctx)
+		if err != nil {
+			return "", err
+		}
+		s.keep(token, expires)
+		return token, nil
+	})
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case got := <-answer:
+		if got.Err != nil {
+			return "", got.Err
+		}
+		return got.Val.(string), nil
+	}
+}
+
+func (s *tokenSource) held() (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.value, s.value != "" && s.now().Before(s.renew)
+}
+
+func (s *tokenSource) keep(token string, expires time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.value, s.renew = token, expires.Add(-tokenMargin)
+	if least := s.now().Add(tokenLeast); s.renew.Before(least) {
+		s.renew = least
+	}
+}
+
+// forget drops a token that GitHub refused, unless it was replaced already.
+func (s *tokenSource) forget(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.value == token {
+		s.value = ""
+	}
+}
+
+// permissions are what every token is narrowed to, beside its one repository: files, pull requests and checks.
+func permissions() *github.InstallationPermissions {
+	return &github.InstallationPermissions{
+		Metadata: github.String("read"), Contents: github.String("read"),
+		PullRequests: github.String("read"), Checks: github.String("write"),
+	}
+}
+
+// mint asks GitHub for a token that reaches one repository of an installation.
+func (a *App) mint(ctx context.Context, installation, repository int64) (string, time.Time, error) {
+	ctx = operation(ctx, "apps/create-installation-access-token")
+	answer, _, err := a.asApp.Apps.CreateInstallationToken(ctx, installation,
+		&github.InstallationTokenOptions{RepositoryIDs: []int64{repository}, Permissions: permissions()})
+	if err != nil {
+		err = explain(ctx, fmt.Sprintf("get a token for installation %d", installation), err)
+		switch status(err) {
+		case http.StatusUnauthorized:
+			return "", time.Time{}, fmt.Errorf("%w (check github.app_id, github.private_key_file and this machine's clock)", err)
+		case http.StatusNotFound:
+			return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d is gone: it was removed", installation)}
+		case http.StatusUnprocessableEntity:
+			// GitHub says 422 both for a repository that the installation does not reach and for a permission it lacks.
+			if mentionsPermission(err) {
+				return "", time.Time{}, fmt.Errorf("%w: it needs contents: read, pull requests: read and checks: write: %w", ErrDenied, err)
+			}
+			return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d no longer reaches the repository: it was deleted, moved or taken out", installation)}
+		}
+		return "", time.Time{}, err
+	}
+	if answer.GetToken() == "" {
+		return "", time.Time{}, errors.New("GitHub answered without a token")
+	}
+	return answer.GetToken(), answer.GetExpiresAt().Time, nil
+}
+
+// A signer gives the App's JWT the times that GitHub advises, by our clock: issued a minute ago, so that clocks may
+// differ, and valid for at most ten minutes ("Generating a JSON Web Token for a GitHub App").
+type signer struct {
+	ghinstallation.Signer
+	now func() time.Time
+}
+
+func (s signer) Sign(claims jwt.Claims) (string, error) {
+	registered, ok := claims.(*jwt.RegisteredClaims)
+	if !ok {
+		return "", fmt.Errorf("sign the App's token: unexpected claims %T", claims)
+	}
+	now := s.now().Truncate(time.Second)
+	registered.IssuedAt = jwt.NewNumericDate(now.Add(-time.Minute))
+	registered.ExpiresAt = jwt.NewNumericDate(now.Add(8 * time.Minute))
+	return s.Signer.Sign(registered)
+}
