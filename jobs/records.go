@@ -30,7 +30,8 @@ type Set[T any] interface {
 	Records[T]
 	// Delete removes the record if revision is still its newest, or answers ErrConflict. A missing record is fine.
 	Delete(ctx context.Context, key string, revision uint64) error
-	// All calls each for every record, in no order, until each returns an error, which All then returns.
+	// All calls each for every record, in no order, until each returns an error, which All then returns. A record that
+	// changes meanwhile may come twice; one that can't be read is named in the error, after all others came.
 	All(ctx context.Context, each func(key string, value T, revision uint64) error) error
 	// Watch sends the key of every record that is created, changed or removed from now on, until ctx is done; then
 	// the channel is closed. It may send a key more than once and may miss some while the store is out of reach:
@@ -90,7 +91,7 @@ type Hints interface {
 	// Offer makes a hint available; one that lies there already is replaced.
 	Offer(ctx context.Context, hint Hint) error
 	// Take waits for a hint of the kind. The receiver calls ack once it has claimed the job or seen that there is
-	// nothing to claim; a hint never acked is offered again after a while.
+	// nothing to claim; a hint never acked is offered again after a while. When the store is out of reach it errs at once.
 	Take(ctx context.Context, kind KindName) (hint Hint, ack func(context.Context) error, err error)
 }
 
@@ -111,7 +112,7 @@ type LogKey struct {
 
 // A LogChunk is a piece of a job's log, whole lines only.
 type LogChunk struct {
-	Seq   uint64    `json:"seq"`   // grows within a log; 1 is the first line's number of the chunk's first line
+	Seq   uint64    `json:"seq"`   // grows within a log
 	First int       `json:"first"` // number of the chunk's first line, from 1
 	Time  time.Time `json:"time"`
 	Lines []string  `json:"lines"`
