@@ -2,8 +2,7 @@
 #   docker build -t slipway .    or    buildctl build --frontend dockerfile.v0 …
 FROM golang:1.26 AS builder
 WORKDIR /src
-COPY go.mod go.sum ./
-# With a vendor folder beside them the modules are taken from there, and no network is needed.
+# With a vendor folder in it the modules are taken from there, and no network is needed.
 COPY . .
 ARG VERSION=devel
 RUN --mount=type=cache,target=/root/.cache/go-build --mount=type=cache,target=/go/pkg/mod \

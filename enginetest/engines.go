@@ -83,6 +83,7 @@ func Run(ctx context.Context, o Options) (*Engines, error) {
 	if o.Nodes != 0 {
 		args = append(args, fmt.Sprintf("--nodes=%d", o.Nodes))
 	}
+	//nolint:noctx // Close ends it, in good order, and not a context
 	e := &Engines{program: program, process: exec.Command(program, args...), said: &tail{also: o.Progress}}
 	e.process.Stderr = e.said
 	if e.stdin, err = e.process.StdinPipe(); err != nil {

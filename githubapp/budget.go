@@ -173,7 +173,7 @@ func (b *budget) limited(l limit) *jobs.Later {
 }
 
 // spent notes that an answer used up the last call before the reset.
-func (b *budget) spent(reset time.Time) { b.limited(limit{until: reset}) }
+func (b *budget) spent(reset time.Time) { _ = b.limited(limit{until: reset}) }
 
 // answered notes a call that GitHub took.
 func (b *budget) answered() {

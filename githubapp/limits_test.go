@@ -124,7 +124,7 @@ func TestBudgetOfWrites(t *testing.T) {
 	}
 	// Once GitHub complained, writes keep their distance.
 	c.advance(time.Hour)
-	b.limited(limit{secondary: true, until: c.Now().Add(time.Second)})
+	_ = b.limited(limit{secondary: true, until: c.Now().Add(time.Second)})
 	c.advance(2 * time.Second)
 	ok(t, write())
 	if err := write(); !errors.As(err, &later) || later.After != spacedWrites {
@@ -189,8 +189,8 @@ func TestBudgetBoundsConcurrencyAndWritesGoOneByOne(t *testing.T) {
 		second <- err
 	}()
 	select {
-	case <-second:
-		t.Error("two writes at once")
+	case err := <-second:
+		t.Errorf("two writes at once: %v", err)
 	default:
 	}
 	leave()

@@ -54,7 +54,7 @@ func unpack(ctx context.Context, stream io.Reader, root *os.Root, sha string, li
 			return unpacked{}, err
 		}
 		entry, err := u.archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil || errors.Is(err, tar.ErrInsecurePath) { // add refuses what is insecure, with a sentence

@@ -8,6 +8,7 @@ import (
 // Outcome is what planning concluded for one delivery.
 type Outcome string
 
+// The outcomes there are.
 const (
 	OutcomeRun     Outcome = "run"     // jobs were started
 	OutcomeHeld    Outcome = "held"    // jobs matched, but the sender may not start them without approval

@@ -19,7 +19,7 @@ import (
 // A town is everything between the queue and the outside, on a queue in memory: real reconcilers, and a GitHub, a
 // pipeline and kinds that do what the test says.
 type town struct {
-	t   *testing.T
+	t   testing.TB
 	q   *queue.Queue
 	log *slog.Logger
 
@@ -37,8 +37,9 @@ type town struct {
 	build func(context.Context, jobs.Task) (jobs.Result, error)
 }
 
-func newTown(t *testing.T) *town {
-	q := queue.Memory()
+func newTown(t testing.TB) *town { return newTownOn(t, queue.Memory()) }
+
+func newTownOn(t testing.TB, q *queue.Queue) *town {
 	t.Cleanup(func() {
 		if err := q.Close(context.Background()); err != nil {
 			t.Error(err)

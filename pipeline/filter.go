@@ -52,7 +52,7 @@ func parseFilter(patterns []string, branches bool) (filter, map[int]error) {
 func (f filter) match(name, defaultBranch string) (ok bool, pattern string) {
 	for i := len(f) - 1; i >= 0; i-- {
 		p := f[i]
-		fits := false
+		var fits bool
 		if p.isDef {
 			fits = defaultBranch != "" && name == defaultBranch
 		} else {

@@ -39,9 +39,9 @@ func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (jobs.Resolution, err
 	if err := d.Decode(&tree); err != nil {
 		return jobs.Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
 	}
-	filled, err := s.fillTemplate(tree, wantText, job.Kind, vars)
-	if err != nil {
-		return jobs.Resolution{Fault: err.Error()}, nil
+	filled, fault := s.fillTemplate(tree, wantText, job.Kind, vars)
+	if fault != nil { //nolint:nilerr // theirs, not ours: it becomes the Resolution
+		return jobs.Resolution{Fault: fault.Error()}, nil
 	}
 	data, err := json.Marshal(filled)
 	if err != nil {

@@ -343,7 +343,7 @@ func childFollows(ctx context.Context, dir, _ string) error {
 			if watermark.Below > state.last {
 				break
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the watermark is saved behind the scenes; nothing tells when
 		}
 	}
 	for i := 50; i < 60; i++ {

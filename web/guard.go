@@ -165,7 +165,8 @@ func param(c echo.Context, name string) string {
 // fail answers an error, as a page or as a Problem, and logs it when it is ours.
 func (s *Server) fail(err error, c echo.Context) {
 	r := c.Request()
-	status, detail, reference := http.StatusServiceUnavailable, "", ""
+	var detail, reference string
+	status := http.StatusServiceUnavailable
 	var theirs *refusal
 	var routing *echo.HTTPError
 	switch {

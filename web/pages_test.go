@@ -66,7 +66,7 @@ func plain(tb testing.TB, page string) string {
 	for hide := false; ; {
 		switch z.Next() {
 		case html.ErrorToken:
-			if z.Err() != io.EOF {
+			if !errors.Is(z.Err(), io.EOF) {
 				tb.Fatal(z.Err())
 			}
 			return strings.Join(strings.Fields(b.String()), " ")

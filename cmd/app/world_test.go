@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,9 +33,10 @@ type world struct {
 	github  *githubtest.Server
 	app     *githubtest.App
 	env     []string
-	expand  func(string) string
 	servers map[string]*process
-	down    bool // GitHub is down; what it can't be asked isn't
+	pulls   []*githubtest.Pull
+
+	testdata string // this package's
 }
 
 // A process is one server.
@@ -48,10 +51,18 @@ type process struct {
 
 const webhookSecret = "a secret for scripts"
 
+// nowhere is the kubeconfig of a cluster that does not answer, for kinds that only pretend.
+const nowhere = `{apiVersion: v1, kind: Config, current-context: nowhere, contexts: [{name: nowhere, context: {cluster: nowhere}}],
+clusters: [{name: nowhere, cluster: {server: "https://127.0.0.1:1"}}]}
+`
+
 // newWorld makes a GitHub with an App on acme, and writes the App's files.
 func newWorld(t testing.TB, dir string, env []string) (*world, error) {
 	w := &world{t: t, dir: dir, env: env, servers: map[string]*process{}}
 	var err error
+	if w.testdata, err = filepath.Abs("testdata"); err != nil {
+		return nil, err
+	}
 	w.github, err = githubtest.Start(githubtest.Options{Dir: filepath.Join(dir, ".github-server"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
@@ -64,7 +75,9 @@ func newWorld(t testing.TB, dir string, env []string) (*world, error) {
 		return nil, err
 	}
 	w.app.Install("acme")
-	for name, content := range map[string]string{"app.pem": string(w.app.PrivateKeyPEM), "webhook.secret": webhookSecret + "\n"} {
+	for name, content := range map[string]string{
+		"app.pem": string(w.app.PrivateKeyPEM), "webhook.secret": webhookSecret + "\n", "nowhere.kubeconfig": nowhere,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return nil, err
 		}
@@ -117,8 +130,11 @@ func ports(n int) ([]string, error) {
 	return addresses, nil
 }
 
-// server returns the named server, with its configuration written from the script's config.yaml.
-func (w *world) server(name string) (*process, error) {
+// variable is a name that the script or the world fills in; ${{ … }} is the configuration's own.
+var variable = regexp.MustCompile(`\$[A-Z]+`)
+
+// server returns the named server, with its configuration written from the script's config.yaml, or else the usual one.
+func (w *world) server(name string, getenv func(string) string) (*process, error) {
 	if p := w.servers[name]; p != nil {
 		return p, nil
 	}
@@ -132,23 +148,23 @@ func (w *world) server(name string) (*process, error) {
 	}
 	own := map[string]string{
 		"NAME": name, "WEBHOOK": p.webhook, "PAGES": p.pages, "METRICS": p.metric, "GITHUB": w.github.URL, "APP": fmt.Sprint(w.app.ID),
-		"KEY": filepath.Join(w.dir, "app.pem"), "SECRET": filepath.Join(w.dir, "webhook.secret"), "SERVER": p.dir,
+		"KEY": filepath.Join(w.dir, "app.pem"), "SECRET": filepath.Join(w.dir, "webhook.secret"),
 	}
 	template, err := os.ReadFile(filepath.Join(w.dir, "config.yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("the script needs a config.yaml: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		template, err = os.ReadFile(filepath.Join(w.testdata, "config.yaml"))
 	}
-	text := os.Expand(string(template), func(key string) string {
-		if value, ok := own[key]; ok {
+	if err != nil {
+		return nil, err
+	}
+	text := variable.ReplaceAllStringFunc(string(template), func(name string) string {
+		if value, ok := own[name[1:]]; ok {
 			return value
 		}
-		if strings.HasPrefix(key, "{") { // the configuration's own ${{ … }}
-			return "${" + key
-		}
-		return w.expand("$" + key)
+		return getenv(name[1:])
 	})
 	p.config = filepath.Join(p.dir, "config.yaml")
-	if err := os.WriteFile(p.config, []byte(strings.ReplaceAll(text, "${{}", "${{")), 0o600); err != nil {
+	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	w.servers[name] = p
@@ -167,6 +183,7 @@ func (w *world) start(ctx context.Context, p *process, env ...string) error {
 	if err != nil {
 		return err
 	}
+	hook := "http://" + p.webhook + "/webhook"
 	p.cmd = exec.Command(program, "serve", "--config", p.config)
 	p.cmd.Env = append(append(append([]string{}, w.env...), "SLIPWAY_TEST_PROGRAM=slipway"), env...)
 	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdout = p.dir, p.log, p.log
@@ -197,7 +214,7 @@ func (w *world) start(ctx context.Context, p *process, env ...string) error {
 	if err != nil {
 		return fmt.Errorf("%w; it said:\n%s", err, p.log)
 	}
-	w.app.SetWebhook("http://"+p.webhook+"/webhook", webhookSecret)
+	w.app.SetWebhook(hook, webhookSecret)
 	return nil
 }
 
@@ -319,5 +336,3 @@ func worldOf(ts *testscript.TestScript) *world {
 }
 
 type worldKey struct{}
-
-var _ io.Writer = (*logFile)(nil)

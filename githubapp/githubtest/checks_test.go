@@ -139,7 +139,7 @@ func TestForkChecks(t *testing.T) {
 func refused(t *testing.T, err error, status int, message string) {
 	t.Helper()
 	var response *http.Response
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // go-github wraps none of these
 	case *github.ErrorResponse:
 		response = e.Response
 	case *github.RateLimitError:

@@ -256,7 +256,7 @@ func explainIn(where, operation, parameter string, err error) []Violation {
 
 // isMany reports whether an error is a list itself, rather than one that wraps a list.
 func isMany(err error) bool {
-	_, many := err.(openapi3.MultiError)
+	_, many := err.(openapi3.MultiError) //nolint:errorlint // the error itself is meant
 	return many
 }
 

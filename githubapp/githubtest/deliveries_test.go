@@ -1,6 +1,7 @@
 package githubtest_test
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"testing"
@@ -75,7 +76,7 @@ func TestDeliveryLog(t *testing.T) {
 		t.Errorf("the delivery is %v", detail)
 	}
 	_, _, err = app.Apps.RedeliverHookDelivery(ctx, lost[1].GetID())
-	if _, isAccepted := err.(*github.AcceptedError); !isAccepted {
+	if !errors.As(err, new(*github.AcceptedError)) {
 		t.Fatal(err)
 	}
 	hooks := w.waitHooks()

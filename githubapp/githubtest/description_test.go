@@ -74,12 +74,12 @@ func TestRoutes(t *testing.T) {
 		{"/repos/a/b/git/ref/heads/feat/x", "git/get-ref", map[string]string{"owner": "a", "repo": "b", "ref": "heads/feat/x"}},
 		{"/repos/a/b", "repos/get", map[string]string{"owner": "a", "repo": "b"}},
 	} {
-		r, params := c.match("GET", test.path)
+		r, params := c.match(http.MethodGet, test.path)
 		if r == nil || r.id != test.operation || !maps.Equal(params, test.params) {
 			t.Errorf("%s leads to %v with %v", test.path, r, params)
 		}
 	}
-	if r, _ := c.match("GET", "/repos/a/b/nothing"); r != nil {
+	if r, _ := c.match(http.MethodGet, "/repos/a/b/nothing"); r != nil {
 		t.Errorf("an unknown path leads to %s", r.id)
 	}
 }
@@ -111,8 +111,8 @@ func TestFaultsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := httptest.NewRequest("GET", "/repos/a/b/git/ref/heads/main", nil)
-	r, params := c.match("GET", request.URL.EscapedPath())
+	request := httptest.NewRequest(http.MethodGet, "/repos/a/b/git/ref/heads/main", nil)
+	r, params := c.match(http.MethodGet, request.URL.EscapedPath())
 	header := http.Header{"Content-Type": {"application/json; charset=utf-8"}}
 	for _, test := range []struct {
 		name string

@@ -10,6 +10,7 @@ import (
 // When says whether a failing request still takes effect.
 type When int
 
+// The moments at which a request can fail.
 const (
 	Before When = iota // GitHub did nothing
 	After              // GitHub did it, and then the answer went wrong
@@ -18,6 +19,7 @@ const (
 // FailureKind says how a request fails.
 type FailureKind int
 
+// The ways in which a request can fail.
 const (
 	Status         FailureKind = iota // Failure.Status is answered
 	Timeout                           // no answer comes until the client gives up, at most Failure.RetryAfter (0: 60 s)

@@ -93,7 +93,7 @@ func Start(options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("githubtest: %w", err)
 	}
-	listener, err := net.Listen("tcp", options.Listen)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", options.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("githubtest: %w", err)
 	}

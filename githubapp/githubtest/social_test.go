@@ -1,6 +1,7 @@
 package githubtest_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -118,7 +119,7 @@ func TestDeployments(t *testing.T) {
 	_, err = w.repo.Commit("main", "Ahead", map[string]string{"a": "a"}, w.alice)
 	check(t, err)
 	_, _, err = client.Repositories.CreateDeployment(ctx, "acme", "shop", request(func(r *github.DeploymentRequest) { r.Ref, r.AutoMerge = github.String("topic"), nil }))
-	if _, isAccepted := err.(*github.AcceptedError); !isAccepted {
+	if !errors.As(err, new(*github.AcceptedError)) {
 		t.Errorf("deploying a branch that is behind gives %v", err)
 	}
 	_, _, err = client.Repositories.CreateDeployment(ctx, "acme", "shop", request(func(r *github.DeploymentRequest) { r.Ref = github.String("nothing") }))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/session/auth"
@@ -35,7 +36,8 @@ type keyring struct {
 	match      func(pattern, name string) bool
 	secrets    *masker
 	log        *slog.Logger
-	seed       [32]byte // makes this session's token authority, so that no other session can use its tokens
+	checked    atomic.Bool // BuildKit asks checkSource
+	seed       [32]byte    // makes this session's token authority, so that no other session can use its tokens
 }
 
 func newKeyring(r recipe, rs *registries, match func(pattern, name string) bool, secrets *masker, log *slog.Logger) *keyring {
@@ -166,6 +168,10 @@ func (k *keyring) Credentials(ctx context.Context, req *auth.CredentialsRequest)
 	}
 	if !isScheme(c, "basic") {
 		return &auth.CredentialsResponse{}, nil
+	}
+	if !k.checked.Load() {
+		// Every build has a source that comes before: its Dockerfile. This BuildKit knows no source policies.
+		return nil, status.Error(codes.Internal, "this BuildKit is too old for registries with basic authentication: whoever runs Slipway must update it")
 	}
 	login, err := r.login()
 	if err != nil {

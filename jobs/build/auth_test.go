@@ -104,12 +104,14 @@ func TestKeyringGivesNothing(t *testing.T) {
 		ring *keyring
 		host string
 	}{
+		{"another host, basic", ringFor(t, basic), "evil.example.com"},
 		{"another host", ringFor(t, bearer), "evil.example.com"},
 		{"the host on another port", ringFor(t, bearer), "127.0.0.1:1"},
 		{"untrusted, tokens", ringFor(t, bearer, untrusted), bearer.host()},
 		{"untrusted, basic", ringFor(t, basic, untrusted), basic.host()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			c.ring.checked.Store(true)
 			if _, err := c.ring.GetTokenAuthority(t.Context(), &auth.GetTokenAuthorityRequest{Host: c.host}); status.Code(err) != codes.Unavailable {
 				t.Errorf("token authority: %v", err)
 			}
@@ -132,6 +134,10 @@ func TestBasicCredentials(t *testing.T) {
 	if _, err := k.GetTokenAuthority(t.Context(), &auth.GetTokenAuthorityRequest{Host: g.host()}); status.Code(err) != codes.Unavailable {
 		t.Errorf("token authority without tokens: %v", err)
 	}
+	if creds, err := k.Credentials(t.Context(), &auth.CredentialsRequest{Host: g.host()}); err == nil {
+		t.Errorf("a BuildKit that checks no sources got %v", creds)
+	}
+	k.checked.Store(true)
 	creds, err := k.Credentials(t.Context(), &auth.CredentialsRequest{Host: g.host()})
 	if err != nil || creds.Username != testUser || creds.Secret != testPassword {
 		t.Fatalf("got %v, %v", creds, err)

@@ -87,7 +87,7 @@ func explainSolve(err error, r recipe, f *files, p *progress, clean func(string)
 	st := p.failed(vertex)
 
 	var exit *gwpb.ExitError
-	if errors.As(err, &exit) && exit.ExitCode != gwpb.UnknownExitStatus && grpcerrors.Code(err) != codes.Unavailable {
+	if errors.As(err, &exit) && !broughtDown(err, text) {
 		result.Summary = explainExit(exit.ExitCode, place, st)
 		if st != nil {
 			result.Tail = st.lastLines()
@@ -105,8 +105,15 @@ func explainSolve(err error, r recipe, f *files, p *progress, clean func(string)
 	if isOurs(err, text) || (len(result.Annotations) == 0 && !known(text)) {
 		return jobs.Result{}, fmt.Errorf("build %s: %s", r.image, text)
 	}
-	result.Summary = place + ": " + sentence(text, r)
+	result.Summary = place + ": " + sentence(text, r, lineOf(f.text, line))
 	return annotated(result), nil
+}
+
+// broughtDown reports whether a step ended because BuildKit itself did. The text before its end quotes the step's
+// command, so it proves nothing.
+func broughtDown(err error, text string) bool {
+	c := grpcerrors.Code(err)
+	return c == codes.Unavailable || c == codes.Canceled || strings.HasSuffix(text, "context canceled")
 }
 
 // isOurs recognizes trouble that has nothing to do with what is built.
@@ -129,7 +136,7 @@ func known(text string) bool {
 }
 
 // sentence says what went wrong and what to do, for the errors people meet; others keep BuildKit's own words.
-func sentence(text string, r recipe) string {
+func sentence(text string, r recipe, instruction string) string {
 	if m := entitlement.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("the step asks for %s, which builds here are never given: remove that option", m[1]+m[2])
 	}
@@ -142,7 +149,9 @@ func sentence(text string, r recipe) string {
 	if m := baseDenied.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("image %s may not be read: it doesn't exist, or builds of this repository are not let in; whoever runs Slipway can grant it with the registry's `pull` in config.yaml", m[1])
 	}
-	if m := sourceMissing.FindStringSubmatch(text); m != nil {
+	if m := sourceMissing.FindStringSubmatch(text); m != nil && strings.Contains(instruction, "--from=") {
+		return fmt.Sprintf("%s is not in the stage or image it is copied from: correct the path, or make it there", m[1])
+	} else if m != nil {
 		return fmt.Sprintf("%s is not in the build context (folder %s, without what .dockerignore leaves out): add it, or correct the path", m[1], r.context)
 	}
 	if sshMissing.MatchString(text) {
@@ -203,6 +212,15 @@ func optionLine(text []byte) (line, end int) {
 	}
 	line = 1 + bytes.Count(text[:at[0]], []byte("\n"))
 	return line, line
+}
+
+// lineOf returns a line of the Dockerfile, from 1; empty when there is none.
+func lineOf(text []byte, line int) string {
+	lines := strings.Split(string(text), "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	return lines[line-1]
 }
 
 // explainRegistry draws the line for an error of our own exchange with a registry.

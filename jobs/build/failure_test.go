@@ -51,6 +51,7 @@ func TestExplainSolve(t *testing.T) {
 		{"a step's exit code", onLine(3, exit(2)), "Dockerfile line 3: step \"[2/2] RUN x\" failed with exit code 2", 3},
 		{"a step that ran out of memory", onLine(3, exit(137)), "was killed (exit code 137)", 3},
 		{"a step whose output looks like our trouble", onLine(3, solverrors.WrapVertex(&gwpb.ExitError{ExitCode: 1, Err: errors.New("connection refused: exit code: 1")}, digest.FromString("run"))), "failed with exit code 1", 3},
+		{"a step that exits with 255", onLine(3, exit(255)), "failed with exit code 255", 3},
 		{"parse error", onLine(1, errors.New("dockerfile parse error on line 1: unknown instruction: FRMO (did you mean FROM?)")), "Dockerfile line 1: unknown instruction: FRMO (did you mean FROM?)", 1},
 		{"policy", onLine(2, policysession.WrapDenyMessages(errors.New("not allowed by policy"), []*policysession.DenyMessage{{Message: "that is another team's image"}})), "Dockerfile line 2: that is another team's image", 2},
 		{"unknown, with a line", onLine(9, errors.New("something new")), "Dockerfile line 9: something new", 9},

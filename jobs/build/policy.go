@@ -15,6 +15,7 @@ import (
 // authentication BuildKit holds a password that could pull everything, so there only names are let through that this
 // build may pull with it. Everything else is fetched without credentials, or with narrowed tokens, and needs no rule.
 func (k *keyring) checkSource(ctx context.Context, req *policysession.CheckPolicyRequest) (*policysession.DecisionResponse, *gwpb.ResolveSourceMetaRequest, error) {
+	k.checked.Store(true)
 	allow := &policysession.DecisionResponse{Action: spb.PolicyAction_ALLOW}
 	kind, id, _ := strings.Cut(req.GetSource().GetSource().GetIdentifier(), "://")
 	if !strings.HasPrefix(kind, "docker-image") { // docker-image, docker-image+blob

@@ -156,7 +156,7 @@ func TestPublish(t *testing.T) {
 			if len(c.tags) > 0 && len(rec.locks) > 0 && !strings.HasPrefix(rec.locks[0], "tag "+g.host()+"/acme/shop:") {
 				t.Errorf("locks: %q", rec.locks)
 			}
-			for _, tag := range done(c.tags, r.immutable) {
+			for _, tag := range without(c.tags, r.immutable) {
 				if !slices.Contains(rec.locks, "tag "+g.host()+"/acme/shop:"+tag) {
 					t.Errorf("%s moved without its lock", tag)
 				}
@@ -165,7 +165,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-func done(tags, immutable []string) []string {
+func without(tags, immutable []string) []string {
 	return slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return slices.Contains(immutable, t) })
 }
 

@@ -14,8 +14,8 @@ import (
 
 const (
 	maxTag       = 128 // bytes; distribution's reference grammar
-	maxExtraTags = 10
-	slugHash     = 8 // hex digits of a slug's hash
+	maxExtraTags = 5   // all tags together must fit into a result's outputs
+	slugHash     = 8   // hex digits of a slug's hash
 )
 
 var (

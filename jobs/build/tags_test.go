@@ -99,7 +99,7 @@ func TestTagsRefused(t *testing.T) {
 		})
 	}
 	if _, _, err := Tags(push("main"), make([]string, maxExtraTags+1)); err == nil {
-		t.Error("eleven extra tags were accepted")
+		t.Error("too many extra tags were accepted")
 	}
 	r := push("main")
 	r.SHA = "0123"

@@ -15,6 +15,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -121,7 +122,7 @@ func fetch(cache string, from source) ([]byte, error) {
 		if err := os.MkdirAll(cache, 0o755); err != nil {
 			return nil, err
 		}
-		pack := exec.Command("npm", "pack", "--silent", "--pack-destination", cache, from.name+"@"+from.version)
+		pack := exec.CommandContext(context.Background(), "npm", "pack", "--silent", "--pack-destination", cache, from.name+"@"+from.version)
 		pack.Stderr = os.Stderr
 		if err := pack.Run(); err != nil {
 			return nil, fmt.Errorf("npm pack %s@%s: %w", from.name, from.version, err)

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipway-ci/slipway/githubapp/githubtest"
+	"github.com/slipway-ci/slipway/queue/queuetest"
+)
+
+// What a script can do. Each command's first line says how it is written.
+
+// repo OWNER/NAME DIR: a repository with DIR's files on main, alice a writer.
+func cmdRepo(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 2, 2, "repo OWNER/NAME DIR")
+	w := worldOf(ts)
+	r, err := w.github.CreateRepository(args[0], githubtest.RepositoryOptions{})
+	must(ts, err)
+	r.SetPermission(w.github.User("alice"), "write")
+	_, err = r.Commit("main", "First commit", files(ts, args[1]), w.github.User("alice"))
+	must(ts, err)
+}
+
+// files reads a folder of the script; $REGISTRY and $NAMESPACE in files are filled in, so that a pipeline can name them.
+func files(ts *testscript.TestScript, dir string) map[string]string {
+	found := map[string]string{}
+	root := ts.MkAbs(dir)
+	must(ts, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		text := strings.ReplaceAll(string(data), "$REGISTRY", ts.Getenv("REGISTRY"))
+		found[filepath.ToSlash(name)] = strings.ReplaceAll(text, "$NAMESPACE", ts.Getenv("NAMESPACE"))
+		return err
+	}))
+	return found
+}
+
+// role OWNER/NAME USER ROLE: gives a user the role admin, write, read or none.
+func cmdRole(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 3, 3, "role OWNER/NAME USER ROLE")
+	w := worldOf(ts)
+	w.github.Repository(args[0]).SetPermission(w.github.User(args[1]), args[2])
+}
+
+// push OWNER/NAME BRANCH MESSAGE DIR [USER]: a commit with DIR's files, by alice or the user. $SHA is the commit then.
+func cmdPush(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 4, 5, "push OWNER/NAME BRANCH MESSAGE DIR [USER]")
+	w := worldOf(ts)
+	user := "alice"
+	if len(args) == 5 {
+		user = args[4]
+	}
+	sha, err := w.github.Repository(args[0]).Commit(args[1], args[2], files(ts, args[3]), w.github.User(user))
+	must(ts, err)
+	ts.Setenv("SHA", sha)
+}
+
+// pull OWNER/NAME BRANCH USER: a pull request of a branch into main; or pull OWNER/NAME LOGIN:BRANCH USER DIR: of a new
+// branch with DIR's files on that user's fork. $SHA is its head then.
+func cmdPull(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 3, 4, "pull OWNER/NAME BRANCH USER, or: pull OWNER/NAME LOGIN:BRANCH USER DIR")
+	w := worldOf(ts)
+	repo, user := w.github.Repository(args[0]), w.github.User(args[2])
+	if login, branch, fork := strings.Cut(args[1], ":"); fork {
+		r, err := w.github.Fork(repo, w.github.User(login))
+		must(ts, err)
+		_, err = r.Commit(branch, "A stranger's change", files(ts, args[3]), w.github.User(login))
+		must(ts, err)
+	}
+	pr, err := repo.OpenPull(githubtest.PullOptions{Title: "A change", Head: args[1], User: user})
+	must(ts, err)
+	w.pulls = append(w.pulls, pr)
+	ts.Setenv("SHA", pr.HeadSHA())
+}
+
+// hold EVENT: from now on GitHub keeps deliveries of the event back.
+func cmdHold(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 1, 1, "hold EVENT")
+	worldOf(ts).github.OnDelivery(func(d githubtest.Delivery) githubtest.Handling {
+		return githubtest.Handling{Hold: d.Event == args[0]}
+	})
+}
+
+// release [newest]: lets what was kept back go, all in order, or only the newest.
+func cmdRelease(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	held := w.github.Held()
+	if len(held) == 0 {
+		ts.Fatalf("GitHub keeps nothing back")
+	}
+	if len(args) == 1 && args[0] == "newest" {
+		w.github.Release(held[len(held)-1].GUID)
+		return
+	}
+	w.github.Release()
+}
+
+// redeliver EVENT: sends the newest delivery of the event again, as the button in the App's settings does.
+func cmdRedeliver(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 1, 1, "redeliver EVENT")
+	must(ts, worldOf(ts).github.Redeliver(newestDelivery(ts, args[0]).GUID))
+}
+
+// newestDelivery is GitHub's last attempt to deliver an event.
+func newestDelivery(ts *testscript.TestScript, event string) githubtest.Delivery {
+	w := worldOf(ts)
+	ctx, cancel := patient()
+	defer cancel()
+	must(ts, w.github.WaitIdle(ctx))
+	log := w.github.Deliveries()
+	for i := len(log) - 1; i >= 0; i-- {
+		if log[i].Event == event {
+			return log[i]
+		}
+	}
+	ts.Fatalf("GitHub has not tried to deliver a %s", event)
+	panic("not reached")
+}
+
+// nats: starts a NATS server of its own; servers that start from now on use it.
+func cmdNATS(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("QUEUE", "url: "+queuetest.Server(worldOf(ts).t))
+}
+
+// serve [NAME] [ENV=VALUE…]: starts a server and waits until it is ready or dead. $SOCKET is its admin socket then.
+func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	name, env := "one", []string{"BUILT=" + ts.Getenv("BUILT"), "GATE=" + ts.Getenv("GATE")}
+	for _, arg := range args {
+		if strings.Contains(arg, "=") {
+			env = append(env, arg)
+		} else {
+			name = arg
+		}
+	}
+	ctx, cancel := patient()
+	defer cancel()
+	p, err := w.server(name, ts.Getenv)
+	must(ts, err)
+	must(ts, w.start(ctx, p, env...))
+	ts.Setenv("SOCKET", filepath.Join(p.dir, "work", "admin.sock"))
+}
+
+func named(ts *testscript.TestScript, args []string) *process {
+	name := "one"
+	if len(args) > 0 {
+		name = args[0]
+	}
+	p := worldOf(ts).servers[name]
+	if p == nil {
+		ts.Fatalf("no server is named %s", name)
+	}
+	return p
+}
+
+// stop [NAME]: ends a server by SIGTERM; it must end in good order.
+func cmdStop(ts *testscript.TestScript, _ bool, args []string) {
+	p := named(ts, args)
+	must(ts, p.cmd.Process.Signal(syscall.SIGTERM))
+	ended(ts, p)
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		ts.Fatalf("server %s ended with %d", p.name, code)
+	}
+}
+
+// kill [NAME]: kill -9.
+func cmdKill(ts *testscript.TestScript, _ bool, args []string) {
+	p := named(ts, args)
+	must(ts, p.cmd.Process.Kill())
+	ended(ts, p)
+}
+
+// died [NAME]: waits until a server has died by itself.
+func cmdDied(ts *testscript.TestScript, _ bool, args []string) { ended(ts, named(ts, args)) }
+
+func ended(ts *testscript.TestScript, p *process) {
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		ts.Fatalf("waited in vain for server %s to end", p.name)
+	}
+}
+
+// begin [NAME]: says that the server may act.
+func cmdBegin(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := patient()
+	defer cancel()
+	_, err := worldOf(ts).call(ctx, named(ts, args), "begin")
+	must(ts, err)
+}
+
+// finish: lets the jobs that wait for it go on.
+func cmdFinish(ts *testscript.TestScript, _ bool, _ []string) {
+	must(ts, os.WriteFile(ts.Getenv("GATE"), nil, 0o600))
+}
+
+// github down|up: GitHub can't be reached, and can again. Or: github fail OPERATION KIND before|after TIMES, with KIND a
+// status, timeout, lost, primary or secondary; "*" is every operation, -1 always. Or: github mend: it fails no more.
+func cmdGitHub(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	switch {
+	case len(args) == 1 && (args[0] == "down" || args[0] == "up"):
+		w.github.Down(args[0] == "down")
+		return
+	case len(args) == 1 && args[0] == "mend":
+		w.github.ClearFailures()
+		return
+	case len(args) == 5 && args[0] == "fail":
+	default:
+		ts.Fatalf("usage: github down|up|mend, or: github fail OPERATION KIND before|after TIMES")
+	}
+	times, err := strconv.Atoi(args[4])
+	must(ts, err)
+	f := githubtest.Failure{Operation: strings.TrimPrefix(args[1], "*"), Times: times, RetryAfter: 2 * time.Second}
+	switch args[2] {
+	case "timeout":
+		f.Kind = githubtest.Timeout
+	case "lost":
+		f.Kind = githubtest.LostAnswer
+	case "primary":
+		f.Kind = githubtest.PrimaryLimit
+	case "secondary":
+		f.Kind = githubtest.SecondaryLimit
+	default:
+		f.Kind = githubtest.Status
+		f.Status, err = strconv.Atoi(args[2])
+		must(ts, err)
+	}
+	if args[3] == "after" {
+		f.When = githubtest.After
+	}
+	w.github.Fail(f)
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipway-ci/slipway/githubapp/githubtest"
+	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/web"
+)
+
+// What a script can look at. Each command's first line says how it is written.
+
+// settled: waits until every delivery is decided, and every run over and reported.
+func cmdSettled(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx, cancel := patient()
+	defer cancel()
+	must(ts, worldOf(ts).settled(ctx))
+}
+
+// check OWNER/NAME CHECK CONCLUSION [REGEXP]: exactly one check of that name is on $SHA, has that conclusion, and says so.
+func cmdCheck(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, args, 2, 4, "check OWNER/NAME CHECK CONCLUSION [REGEXP]")
+	found := checks(ts, args[0], args[1])
+	if neg {
+		if len(found) > 0 {
+			ts.Fatalf("there is a check %q", args[1])
+		}
+		return
+	}
+	if len(found) != 1 {
+		ts.Fatalf("there are %d checks %q on %s, want one", len(found), args[1], ts.Getenv("SHA"))
+	}
+	text := found[0].Title + "\n" + found[0].Summary + "\n" + found[0].Text
+	if got := found[0].Conclusion; got != args[2] {
+		ts.Fatalf("check %q is %s %s, want %s:\n%s", args[1], found[0].Status, got, args[2], text)
+	}
+	if len(args) == 4 && !regexp.MustCompile("(?s)"+args[3]).MatchString(text) {
+		ts.Fatalf("check %q does not say %q:\n%s", args[1], args[3], text)
+	}
+}
+
+func checks(ts *testscript.TestScript, repo, name string) (found []githubtest.CheckRun) {
+	for _, c := range worldOf(ts).github.Repository(repo).CheckRuns(ts.Getenv("SHA")) {
+		if c.Name == name {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// annotated OWNER/NAME CHECK PATH:LINE REGEXP: an annotation of the check lies there and says so.
+func cmdAnnotated(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 4, 4, "annotated OWNER/NAME CHECK PATH:LINE REGEXP")
+	var said []string
+	for _, c := range checks(ts, args[0], args[1]) {
+		for _, a := range c.Annotations {
+			line := fmt.Sprintf("%s:%d %s", a.Path, a.StartLine, a.Message)
+			if strings.HasPrefix(line, args[2]+" ") && regexp.MustCompile(args[3]).MatchString(a.Message) {
+				return
+			}
+			said = append(said, line)
+		}
+	}
+	ts.Fatalf("no annotation of %q is at %s and says %q; there are:\n%s", args[1], args[2], args[3], strings.Join(said, "\n"))
+}
+
+// decided EVENT OUTCOME [REGEXP]: the newest delivery of the event has this outcome, for this reason.
+func cmdDecided(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 2, 3, "decided EVENT OUTCOME [REGEXP]")
+	ctx, cancel := patient()
+	defer cancel()
+	list, err := worldOf(ts).deliveries(ctx)
+	must(ts, err)
+	for _, d := range list.Deliveries {
+		if d.Event != args[0] {
+			continue
+		}
+		if d.Outcome != jobs.Outcome(args[1]) || len(args) == 3 && !regexp.MustCompile(args[2]).MatchString(d.Reason) {
+			ts.Fatalf("the newest %s was decided %s: %s", d.Event, d.Outcome, d.Reason)
+		}
+		return
+	}
+	ts.Fatalf("there is no %s delivery", args[0])
+}
+
+// runs N [STATE]: so many runs are listed, in this state. $RUN is the newest of them then.
+func cmdRuns(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 1, 2, "runs N [STATE]")
+	ctx, cancel := patient()
+	defer cancel()
+	list, err := worldOf(ts).runs(ctx)
+	must(ts, err)
+	var said, found []string
+	for _, r := range list.Runs {
+		said = append(said, fmt.Sprintf("%s %s %s: %s", r.ID, r.State, r.What, r.Sentence))
+		if len(args) == 1 || r.State == jobs.RunState(args[1]) {
+			found = append(found, r.ID)
+		}
+	}
+	if strconv.Itoa(len(found)) != args[0] {
+		ts.Fatalf("there are %d such runs, want %s:\n%s", len(found), args[0], strings.Join(said, "\n"))
+	}
+	if len(found) > 0 {
+		ts.Setenv("RUN", found[0])
+	}
+}
+
+// checks OWNER/NAME N: so many checks are on $SHA.
+func cmdChecks(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 2, 2, "checks OWNER/NAME N")
+	var said []string
+	for _, c := range worldOf(ts).github.Repository(args[0]).CheckRuns(ts.Getenv("SHA")) {
+		said = append(said, fmt.Sprintf("%s: %s %s", c.Name, c.Status, c.Conclusion))
+	}
+	if strconv.Itoa(len(said)) != args[1] {
+		ts.Fatalf("there are %d checks on %s, want %s:\n%s", len(said), ts.Getenv("SHA"), args[1], strings.Join(said, "\n"))
+	}
+}
+
+// asked OPERATION N: GitHub was asked so often ("*" for all; since the script's last "asked reset").
+func cmdAsked(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	if len(args) == 1 && args[0] == "reset" {
+		w.github.ResetRequests()
+		return
+	}
+	arguments(ts, args, 2, 2, "asked OPERATION N, or: asked reset")
+	var asked []string
+	for _, r := range w.github.Requests() {
+		if r.Operation != "" && r.Operation != "git" && (args[0] == "*" || r.Operation == args[0]) {
+			asked = append(asked, r.Operation)
+		}
+	}
+	if strconv.Itoa(len(asked)) != args[1] {
+		ts.Fatalf("GitHub was asked %d times, want %s: %v", len(asked), args[1], asked)
+	}
+}
+
+// logged [NAME] REGEXP: a server has said so.
+func cmdLogged(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, args, 1, 2, "logged [NAME] REGEXP")
+	p := named(ts, args[:len(args)-1])
+	ctx, cancel := patient()
+	defer cancel()
+	re := regexp.MustCompile(args[len(args)-1])
+	if neg {
+		if re.MatchString(p.log.String()) {
+			ts.Fatalf("server %s said %q", p.name, re)
+		}
+		return
+	}
+	must(ts, wait(ctx, fmt.Sprintf("server %s to say %q", p.name, re), func() (bool, error) {
+		return re.MatchString(p.log.String()), nil
+	}))
+}
+
+// built N [JOB]: the pretending kinds have carried out so many jobs, or this job so often. N may be a range such as 1-2.
+func cmdBuilt(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 1, 2, "built N [JOB]")
+	data, err := os.ReadFile(ts.Getenv("BUILT"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		ts.Fatalf("%v", err)
+	}
+	got := 0
+	for line := range strings.Lines(string(data)) {
+		if len(args) == 1 || strings.HasPrefix(line, args[1]+" of ") {
+			got++
+		}
+	}
+	least, most, ranged := strings.Cut(args[0], "-")
+	if !ranged {
+		most = least
+	}
+	low, err := strconv.Atoi(least)
+	must(ts, err)
+	high, err := strconv.Atoi(most)
+	must(ts, err)
+	if got < low || got > high {
+		ts.Fatalf("%d jobs were carried out, want %s:\n%s", got, args[0], data)
+	}
+}
+
+// undelivered EVENT: GitHub's log says that its last attempt to deliver the event failed.
+func cmdUndelivered(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, args, 1, 1, "undelivered EVENT")
+	if d := newestDelivery(ts, args[0]); (d.StatusCode/100 == 2) != neg {
+		ts.Fatalf("GitHub's log says %d %s about the last %s", d.StatusCode, d.Status, d.Event)
+	}
+}
+
+// job JOB STATE [REGEXP]: the job of the run on $SHA is in this state, in its first attempt and without trouble of ours, and
+// says so.
+func cmdJob(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 2, 3, "job JOB STATE [REGEXP]")
+	ctx, cancel := patient()
+	defer cancel()
+	w := worldOf(ts)
+	list, err := w.runs(ctx)
+	must(ts, err)
+	for _, entry := range list.Runs {
+		if entry.SHA != ts.Getenv("SHA") {
+			continue
+		}
+		var run web.Run
+		must(ts, w.ask(ctx, "/api/v1/runs/"+entry.ID, &run))
+		for _, j := range run.Jobs {
+			if j.Name != args[0] {
+				continue
+			}
+			if string(j.State) != args[1] || j.Attempt != 1 || j.Troubles != 0 {
+				ts.Fatalf("job %s is %s in attempt %d with %d troubles: %s", j.Name, j.State, j.Attempt, j.Troubles, j.Summary)
+			}
+			if len(args) == 3 && !regexp.MustCompile(args[2]).MatchString(j.Summary) {
+				ts.Fatalf("job %s says %q", j.Name, j.Summary)
+			}
+			return
+		}
+	}
+	ts.Fatalf("no run on %s has a job %s", ts.Getenv("SHA"), args[0])
+}

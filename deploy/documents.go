@@ -1,0 +1,125 @@
+package deploy
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"k8s.io/client-go/discovery"
+)
+
+// Bounds of what is kept of one API server's descriptions.
+const (
+	maxDocuments     = 500
+	maxDocumentBytes = 32 << 20
+)
+
+// documentCache keeps the API server's descriptions of itself (discovery and OpenAPI)
+// across the rollouts of a cluster. Helm builds new clients for every action and every
+// wait; each of them would fetch the same documents again.
+type documentCache struct {
+	mu   sync.Mutex
+	kept map[string]document
+}
+
+type document struct {
+	header http.Header
+	body   []byte
+}
+
+func (c *documentCache) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.Method != http.MethodGet || !describesAPI(apiPath(req.URL.Path)) {
+			return next.RoundTrip(req)
+		}
+		key := req.URL.RequestURI() + " " + strings.Join(req.Header.Values("Accept"), ",")
+		c.mu.Lock()
+		doc, ok := c.kept[key]
+		c.mu.Unlock()
+		if ok {
+			return doc.response(req), nil
+		}
+		resp, err := next.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return resp, err
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocumentBytes+1))
+		if err != nil {
+			_ = resp.Body.Close()
+			return nil, err
+		}
+		if len(body) > maxDocumentBytes {
+			resp.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+			return resp, nil
+		}
+		_ = resp.Body.Close()
+		doc = document{header: resp.Header, body: body}
+		c.mu.Lock()
+		if c.kept == nil {
+			c.kept = map[string]document{}
+		}
+		if len(c.kept) < maxDocuments {
+			c.kept[key] = doc
+		}
+		c.mu.Unlock()
+		return doc.response(req), nil
+	})
+}
+
+func (d document) response(req *http.Request) *http.Response {
+	return &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: d.header.Clone(), Body: io.NopCloser(bytes.NewReader(d.body)),
+		ContentLength: int64(len(d.body)), Request: req,
+	}
+}
+
+// roundTripper makes a function an http.RoundTripper.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// apiPath is an API request's path in parts, from "api", "apis", "openapi" or "version"
+// on: a proxy may put a prefix before them.
+func apiPath(p string) []string {
+	parts := strings.Split(strings.Trim(p, "/"), "/")
+	for i, part := range parts {
+		switch part {
+		case "api", "apis", "openapi", "version":
+			return parts[i:]
+		}
+	}
+	return nil
+}
+
+// describesAPI tells discovery and OpenAPI documents from objects. /version is not among
+// them: Helm asks it to see whether the API server is there.
+func describesAPI(path []string) bool {
+	if len(path) == 0 {
+		return false
+	}
+	switch path[0] {
+	case "openapi":
+		return true
+	case "api": // /api, /api/v1
+		return len(path) <= 2
+	case "apis": // /apis, /apis/apps, /apis/apps/v1
+		return len(path) <= 3
+	default:
+		return false
+	}
+}
+
+// keptDiscovery ignores Helm's request before each action to ask everything anew;
+// Cluster.forget does that when it is due.
+type keptDiscovery struct {
+	discovery.CachedDiscoveryInterface
+}
+
+func (keptDiscovery) Invalidate() {}

@@ -1,0 +1,80 @@
+package deploy
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling/engine"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling/event"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling/statusreaders"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/cli-utils/pkg/object"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// progress reads objects' readiness for Helm, as Helm would, and logs how it changes.
+// Jobs and Pods are left to Helm's own readers, which wait for their completion.
+type progress struct {
+	engine.StatusReader
+	log *lineLog
+
+	mu   sync.Mutex
+	last map[object.ObjMetadata]string
+}
+
+func newProgress(mapper meta.RESTMapper, log *lineLog) *progress {
+	return &progress{
+		StatusReader: statusreaders.NewStatusReader(mapper), log: log,
+		last: map[object.ObjMetadata]string{},
+	}
+}
+
+func (p *progress) Supports(gk schema.GroupKind) bool {
+	return gk.Kind != "Job" && gk.Kind != "Pod"
+}
+
+func (p *progress) ReadStatus(ctx context.Context, reader engine.ClusterReader, id object.ObjMetadata) (*event.ResourceStatus, error) {
+	rs, err := p.StatusReader.ReadStatus(ctx, reader, id)
+	p.note(rs)
+	return rs, err
+}
+
+func (p *progress) ReadStatusForObject(ctx context.Context, reader engine.ClusterReader, o *unstructured.Unstructured) (*event.ResourceStatus, error) {
+	// A hook that is neither Job nor Pod is done when it is applied: Helm doesn't wait for it.
+	if _, hook := o.GetAnnotations()["helm.sh/hook"]; hook {
+		return &event.ResourceStatus{
+			Identifier: object.UnstructuredToObjMetadata(o), Status: status.CurrentStatus, Resource: o,
+		}, nil
+	}
+	rs, err := p.StatusReader.ReadStatusForObject(ctx, reader, o)
+	p.note(rs)
+	return rs, err
+}
+
+func (p *progress) note(rs *event.ResourceStatus) {
+	if rs == nil {
+		return
+	}
+	id := rs.Identifier
+	now := string(rs.Status) + rs.Message
+	p.mu.Lock()
+	before, seen := p.last[id]
+	p.last[id] = now
+	p.mu.Unlock()
+	name := objectName(id.GroupKind.Kind, "", id.Name)
+	switch {
+	case before == now:
+	case rs.Status == status.CurrentStatus:
+		// What is ready the moment it exists needs no line.
+		if seen || id.GroupKind.Group == "apps" {
+			p.log.printf("%s is ready", name)
+		}
+	case rs.Status == status.FailedStatus:
+		p.log.printf("%s failed: %s", name, rs.Message)
+	case rs.Status == status.InProgressStatus && rs.Message != "" && !strings.Contains(rs.Message, "observed generation"):
+		p.log.printf("%s: %s", name, rs.Message)
+	}
+}
