@@ -12,10 +12,9 @@
 // An error is our trouble, and worth another try: the API server is away or overloaded,
 // our credentials are not accepted, the record of the release can't be written, the
 // lease is held or lost, the context ended. A Failure in the Outcome is theirs, and final:
-// the chart does not render, an object is refused, a hook fails, an image crashes. When
-// time runs out while the API server was away, that counts as ours. Doubts fall to
-// theirs before anything was applied (a chart that Helm can't use), and to what the
-// error says after that.
+// the chart does not render, an object is refused, a hook fails, an image crashes. Any
+// failure while the API server was away counts as ours. Other doubts (an error that
+// says nothing of a request) fall to theirs.
 //
 // # One at a time
 //
