@@ -115,11 +115,15 @@ func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		}
 		result, err := explainSolve(err, r, f, p, secrets.clean)
 		if err != nil {
+			if orphaned.MatchString(err.Error()) {
+				k.pool.mend(ctx, b)
+			}
 			_ = k.pool.ask(ctx, b) // when it is gone, others are preferred from now on
 			return jobs.Result{}, err
 		}
 		return result, nil
 	}
+	k.pool.built(b)
 	if !r.push {
 		return k.builtOnly(r, started, p, f.dockerfile), nil
 	}

@@ -23,6 +23,9 @@
 // Only the index around the platform manifest differs from call to call, since provenance records when the build
 // ran. That is why rollouts use the platform manifest's digest (output "digest").
 //
+// A BuildKit that was killed may come back with a damaged snapshot store; it is asked to clean up, and the job comes
+// again (pool.go).
+//
 // # What a Dockerfile can reach
 //
 // The build's files, base images, and whatever network the operator gives BuildKit's workers: RUN and ADD fetch from

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -157,8 +158,8 @@ func TestEngineCacheMountsKeptApart(t *testing.T) {
 		_, found := entry(t, pullImage(t, e.Registry, image, r.Outputs[OutputDigest]), "found")
 		return strings.TrimSpace(found)
 	}
-	salt := unique(t)
-	first, second := int64(len(salt))*1e6+1, int64(len(salt))*1e6+2
+	salt, first := unique(t), time.Now().UnixNano()
+	second := first + 1
 	build(first, salt)
 	if got := build(first, salt+"again"); got != fmt.Sprintf("from repository %d", first) {
 		t.Errorf("a repository doesn't find its own cache: %q", got)

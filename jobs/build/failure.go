@@ -48,9 +48,13 @@ var oursText = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`unexpected eof`, `error reading from server`, `transport is closing`, `connection closed`,
 	`(status|status code|from \w+ request)\W[^\n]*\b(429|5\d\d)\b`, `\b(429 too many requests|50[0234] [a-z ]+)`, `toomanyrequests`,
 	`no space left on device`, `too many open files`, `read-only file system`, `cannot allocate memory`,
+	`failed to (prepare|mount|create|commit) \S*snapshot`, `/snapshots/\S+: `,
 	`no active session`, `session [^\n]*not found`, `context canceled`, `context deadline exceeded`, `operation was canceled`,
 	regexp.QuoteMeta(errRegistryDown.Error()),
 }, "|"))
+
+// orphaned is how BuildKit speaks of a snapshot's folder that a crash left behind.
+var orphaned = regexp.MustCompile(`failed to rename: rename \S+/snapshots/\S+ \S+: file exists`)
 
 var (
 	pushFailed    = regexp.MustCompile(`failed to push (\S+): (.*)`)
@@ -58,6 +62,7 @@ var (
 	baseMissing   = regexp.MustCompile(`failed to resolve source metadata for (\S+): .*not found`)
 	baseDenied    = regexp.MustCompile(`failed to resolve source metadata for (\S+): .*(denied|unauthorized|forbidden|insufficient_scope|authorization failed|40[13])`)
 	sourceMissing = regexp.MustCompile(`failed to calculate checksum of ref [^:]+(?:::[^:]*)?: (?:[^"]*: )?"?([^"]+)"?: not found`)
+	lstatMissing  = regexp.MustCompile(`lstat (\S+): no such file or directory`)
 	entitlement   = regexp.MustCompile(`(network\.host|security\.insecure|device) is not allowed|granting entitlement (\S+) is not allowed`)
 	secretMissing = regexp.MustCompile(`secret (\S+): not found`)
 	sshMissing    = regexp.MustCompile(`(?i)no SSH key "?([^"]*?)"? forwarded|SSH agent|ssh .*not (?:found|supported)|sshforward`)
@@ -149,7 +154,11 @@ func sentence(text string, r recipe, instruction string) string {
 	if m := baseDenied.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("image %s may not be read: it doesn't exist, or builds of this repository are not let in; whoever runs Slipway can grant it with the registry's `pull` in config.yaml", m[1])
 	}
-	if m := sourceMissing.FindStringSubmatch(text); m != nil && strings.Contains(instruction, "--from=") {
+	m := sourceMissing.FindStringSubmatch(text)
+	if m == nil {
+		m = lstatMissing.FindStringSubmatch(text)
+	}
+	if m != nil && strings.Contains(instruction, "--from=") {
 		return fmt.Sprintf("%s is not in the stage or image it is copied from: correct the path, or make it there", m[1])
 	} else if m != nil {
 		return fmt.Sprintf("%s is not in the build context (folder %s, without what .dockerignore leaves out): add it, or correct the path", m[1], r.context)

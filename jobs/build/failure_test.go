@@ -73,6 +73,7 @@ func TestExplainSolve(t *testing.T) {
 		{"base image's registry broken", onLine(1, errors.New("failed to resolve source metadata for docker.io/library/x:1: unexpected status from HEAD request to https://r/v2/x/manifests/1: 502 Bad Gateway")), "", 0},
 		{"base image's registry busy", onLine(1, errors.New("failed to resolve source metadata for docker.io/library/x:1: 429 Too Many Requests - toomanyrequests")), "", 0},
 		{"disk full", onLine(1, errors.New("failed to extract layer: write /var/lib/buildkit/x: no space left on device")), "", 0},
+		{"a store damaged by a crash", onLine(2, errors.New("failed to prepare buildkit-layer-snapshot-v1-sha256-0e65 as lmi6: failed to rename: rename /x/snapshots/snapshots/new-871 /x/snapshots/snapshots/4: file exists")), "", 0},
 		{"BuildKit gone", status.Error(codes.Unavailable, "error reading from server: EOF"), "", 0},
 		{"BuildKit gone in a step", onLine(3, grpcerrors.WrapCode(exit(255), codes.Unavailable)), "", 0},
 		{"BuildKit shuts down", onLine(3, context.Canceled), "", 0},

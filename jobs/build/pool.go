@@ -21,7 +21,8 @@ import (
 const (
 	helloTimeout = 3 * time.Second  // for a BuildKit to say hello before a build
 	helloAge     = 10 * time.Second // how long a hello counts
-	avoidFirst   = 5 * time.Second  // how long a BuildKit that failed is avoided; doubles up to
+	mendTimeout  = time.Minute
+	avoidFirst   = 5 * time.Second // how long a BuildKit that failed is avoided; doubles up to
 	avoidMost    = 2 * time.Minute
 )
 
@@ -35,6 +36,7 @@ type builder struct {
 	hello   time.Time // when it last answered
 	avoid   time.Time // until when others are preferred
 	strikes int       // failures since it last answered
+	mends   int       // how often its store was mended since it last built
 }
 
 // A pool hands out builders. A repository keeps to the same one while that has a free slot, since its cache lies
@@ -237,4 +239,31 @@ func (p *pool) release(b *builder) {
 	b.running--
 	close(p.freed)
 	p.freed = make(chan struct{})
+}
+
+// mend repairs a builder whose snapshot store holds folders that a crash left behind: every new snapshot fails then,
+// for good. BuildKit sweeps them out whenever it removes a record, so one is removed: first the contexts it keeps,
+// which only save a transfer, and if that had no effect the whole unused cache.
+func (p *pool) mend(ctx context.Context, b *builder) {
+	p.mu.Lock()
+	b.mends++
+	all := b.mends > 1
+	p.mu.Unlock()
+	p.log.Warn("BuildKit's snapshot store was damaged by a crash; it is asked to clean up", "address", b.address, "whole_cache", all)
+	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	defer cancel()
+	var opts []client.PruneOption
+	if !all {
+		opts = append(opts, client.WithFilter([]string{"type==" + string(client.UsageRecordTypeLocalSource)}))
+	}
+	if err := b.client.Prune(ctx, nil, opts...); err != nil {
+		p.log.Error("BuildKit could not be cleaned up; run `buildctl prune` there", "address", b.address, "error", err)
+	}
+}
+
+// built notes that a builder's store works.
+func (p *pool) built(b *builder) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.mends = 0
 }
