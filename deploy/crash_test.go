@@ -102,7 +102,7 @@ func (s *site) killed(owner Owner, set m, timeout time.Duration, at string) {
 	}
 }
 
-func TestKilledInTheMiddle(t *testing.T) {
+func TestEngineKilledInTheMiddle(t *testing.T) {
 	engines := enginetest.Start(t, options)
 	const slowHook = "echo slow hook; sleep 3; echo hook done"
 	const slowStart = "sleep 4; touch /tmp/ready; exec sleep 3600"
@@ -141,7 +141,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 }
 
-func TestKilledWhileRollingBack(t *testing.T) {
+func TestEngineKilledWhileRollingBack(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.deploy(ownerOfRun("1"), m{"greeting": "good", "migrate": ""})
 	bad := m{"greeting": "bad", "migrate": "", "run": "echo broken; exit 1"}
@@ -158,7 +158,7 @@ func TestKilledWhileRollingBack(t *testing.T) {
 }
 
 // A run that died leaves its lease; the next run waits for it to run out, and clears up.
-func TestKilledAndTakenOverByAnotherRun(t *testing.T) {
+func TestEngineKilledAndTakenOverByAnotherRun(t *testing.T) {
 	engines := enginetest.Start(t, options)
 	for _, first := range []bool{true, false} {
 		t.Run(fmt.Sprintf("first-%v", first), func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestKilledAndTakenOverByAnotherRun(t *testing.T) {
 	}
 }
 
-func TestAPIServerKilledInMidRollout(t *testing.T) {
+func TestEngineAPIServerKilledInMidRollout(t *testing.T) {
 	engines := enginetest.StartOwn(t, options)
 	slow := m{"greeting": "two", "migrate": "", "run": "sleep 8; touch /tmp/ready; exec sleep 3600"}
 

@@ -21,7 +21,7 @@ import (
 	"github.com/slipway-ci/slipway/enginetest"
 )
 
-func TestInstallUpgradeAdopt(t *testing.T) {
+func TestEngineInstallUpgradeAdopt(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	out := s.deploy(ownerOfRun("1"), m{"greeting": "x,replicas=3"})
 	if out.Revision != 1 || out.Notes != "Shop says x,replicas=3 in revision 1.\n" || out.Adopted {
@@ -73,7 +73,7 @@ func TestInstallUpgradeAdopt(t *testing.T) {
 	})
 }
 
-func TestCrashIsRolledBack(t *testing.T) {
+func TestEngineCrashIsRolledBack(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.deploy(ownerOfRun("1"), m{"greeting": "good"})
 	rel := s.release(ownerOfRun("2"), m{"greeting": "bad", "run": "echo opening the till; echo 'fatal: no change'; exit 3"})
@@ -94,7 +94,7 @@ func TestCrashIsRolledBack(t *testing.T) {
 	}
 }
 
-func TestMissingImage(t *testing.T) {
+func TestEngineMissingImage(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	rel := s.release(ownerOfRun("1"), m{"image.tag": "absent", "migrate": ""})
 	rel.Timeout = 15 * time.Second
@@ -115,7 +115,7 @@ func TestMissingImage(t *testing.T) {
 	}
 }
 
-func TestHookFails(t *testing.T) {
+func TestEngineHookFails(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.deploy(ownerOfRun("1"), m{"greeting": "good"})
 	for _, policy := range []string{"before-hook-creation", "hook-failed,before-hook-creation"} {
@@ -129,7 +129,7 @@ func TestHookFails(t *testing.T) {
 	}
 }
 
-func TestScopeOnTheCluster(t *testing.T) {
+func TestEngineScopeOnTheCluster(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	hook := "metadata: {name: h, namespace: kube-system, annotations: {helm.sh/hook: pre-install}}"
 	for _, tc := range []struct {
@@ -172,7 +172,7 @@ func TestScopeOnTheCluster(t *testing.T) {
 
 func getErr[T any](_ T, err error) error { return err }
 
-func TestRefusedByTheServer(t *testing.T) {
+func TestEngineRefusedByTheServer(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	for _, tc := range []struct {
 		name   string
@@ -192,7 +192,7 @@ func TestRefusedByTheServer(t *testing.T) {
 	}
 }
 
-func TestEndlessTemplateIsAbandoned(t *testing.T) {
+func TestEngineEndlessTemplateIsAbandoned(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.cluster.timing.render = time.Second
 	endless := chartTree(t, map[string]string{
@@ -206,7 +206,7 @@ func TestEndlessTemplateIsAbandoned(t *testing.T) {
 	s.wantStatuses("deployed")
 }
 
-func TestTwoRolloutsRace(t *testing.T) {
+func TestEngineTwoRolloutsRace(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.deploy(ownerOfRun("0"), nil)
 	const n = 4
@@ -239,7 +239,7 @@ func TestTwoRolloutsRace(t *testing.T) {
 	s.wantStatuses(strings.Repeat("superseded ", won) + "deployed")
 }
 
-func TestCancelledRolloutIsRepaired(t *testing.T) {
+func TestEngineCancelledRolloutIsRepaired(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.deploy(ownerOfRun("1"), m{"greeting": "one"})
 	shutdown := errors.New("shutting down")
@@ -273,7 +273,7 @@ func (w *waitingLog) Write(p []byte) (int, error) {
 	return w.testWriter.Write(p)
 }
 
-func TestPendingByHandIsRefused(t *testing.T) {
+func TestEnginePendingByHandIsRefused(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	s.deploy(ownerOfRun("1"), nil)
 	// What a `helm upgrade` by hand leaves when it is killed: the next revision, pending,
@@ -288,7 +288,7 @@ func TestPendingByHandIsRefused(t *testing.T) {
 	s.wantStatuses("deployed pending-upgrade")
 }
 
-func TestUpgradeRequests(t *testing.T) {
+func TestEngineUpgradeRequests(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	var count atomic.Int32
 	s.cluster.config.Wrap(func(next http.RoundTripper) http.RoundTripper {

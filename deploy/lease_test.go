@@ -157,7 +157,7 @@ func TestLeaseIsHeldRenewedAndGivenBack(t *testing.T) {
 			t.Fatalf("renewed by %q", holder)
 		}
 	}
-	mustBeHeld(t, b, ownerOfRun("2"))
+	_ = mustBeHeld(t, b, ownerOfRun("2"))
 	if ctx.Err() != nil || l.fence.tripped() {
 		t.Fatal("the lease was lost while it was renewed")
 	}
@@ -233,7 +233,7 @@ func TestLeaseTakenOverByItsOwnWork(t *testing.T) {
 	if _, err := newLease.fence.pass(); err != nil {
 		t.Errorf("the former holder gave back what was not its own: %v", err)
 	}
-	mustBeHeld(t, old, ownerOfRun("2"))
+	_ = mustBeHeld(t, old, ownerOfRun("2"))
 }
 
 func TestLeaseSurvivesAShortOutageOnly(t *testing.T) {
@@ -298,6 +298,6 @@ func waitFor(t *testing.T, cond func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain")
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // between two looks
 	}
 }

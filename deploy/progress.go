@@ -23,12 +23,14 @@ type progress struct {
 
 	mu   sync.Mutex
 	last map[object.ObjMetadata]string
+	// fresh holds the Deployments that were seen within their progress deadline since this wait began.
+	fresh map[object.ObjMetadata]bool
 }
 
 func newProgress(mapper meta.RESTMapper, log *lineLog) *progress {
 	return &progress{
 		StatusReader: statusreaders.NewStatusReader(mapper), log: log,
-		last: map[object.ObjMetadata]string{},
+		last: map[object.ObjMetadata]string{}, fresh: map[object.ObjMetadata]bool{},
 	}
 }
 
@@ -38,6 +40,7 @@ func (p *progress) Supports(gk schema.GroupKind) bool {
 
 func (p *progress) ReadStatus(ctx context.Context, reader engine.ClusterReader, id object.ObjMetadata) (*event.ResourceStatus, error) {
 	rs, err := p.StatusReader.ReadStatus(ctx, reader, id)
+	p.doubt(rs)
 	p.note(rs)
 	return rs, err
 }
@@ -50,8 +53,38 @@ func (p *progress) ReadStatusForObject(ctx context.Context, reader engine.Cluste
 		}, nil
 	}
 	rs, err := p.StatusReader.ReadStatusForObject(ctx, reader, o)
+	p.doubt(rs)
 	p.note(rs)
 	return rs, err
+}
+
+// doubt takes an exceeded progress deadline for what it is when a wait begins with it: left from the revision before.
+// The Deployment controller lets that condition stand until the new one gets on, long after it has noted that it saw
+// the new generation, and Helm gives up at the first failure it reads. So a rollback of what did not start in time
+// would fail at once. A Deployment that never gets on ends with the wait's timeout.
+func (p *progress) doubt(rs *event.ResourceStatus) {
+	if rs == nil || rs.Resource == nil || rs.Identifier.GroupKind != (schema.GroupKind{Group: "apps", Kind: "Deployment"}) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !pastDeadline(rs.Resource):
+		p.fresh[rs.Identifier] = true
+	case rs.Status == status.FailedStatus && !p.fresh[rs.Identifier]:
+		rs.Status, rs.Message = status.InProgressStatus, "not getting on yet"
+	}
+}
+
+// pastDeadline reports whether a Deployment says that it made no progress within its deadline.
+func pastDeadline(deployment *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(deployment.Object, "status", "conditions")
+	for _, c := range conditions {
+		if c, ok := c.(map[string]any); ok && c["type"] == "Progressing" {
+			return c["reason"] == "ProgressDeadlineExceeded"
+		}
+	}
+	return false
 }
 
 func (p *progress) note(rs *event.ResourceStatus) {

@@ -74,6 +74,7 @@ type Outcome struct {
 // Status is what a rollout left in the cluster.
 type Status string
 
+// The states a rollout can leave.
 const (
 	StatusDeployed    Status = "deployed"    // the new revision runs and is ready
 	StatusUnchanged   Status = "unchanged"   // refused before anything was applied
@@ -106,6 +107,7 @@ type Failure struct {
 // to containers (CrashLoopBackOff, OOMKilled, ImagePullBackOff, …) are passed on as they are.
 type Reason string
 
+// The reasons there are besides those that Kubernetes gives to containers.
 const (
 	ReasonReleaseInvalid   Reason = "ReleaseInvalid"   // name, namespace or paths can't be used
 	ReasonChartInvalid     Reason = "ChartInvalid"     // the chart can't be loaded

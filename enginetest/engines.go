@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -86,6 +87,8 @@ func Run(ctx context.Context, o Options) (*Engines, error) {
 	//nolint:noctx // Close ends it, in good order, and not a context
 	e := &Engines{program: program, process: exec.Command(program, args...), said: &tail{also: o.Progress}}
 	e.process.Stderr = e.said
+	// In a process group of its own, so that Ctrl-C on a terminal leaves them up until whoever uses them closes them.
+	e.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if e.stdin, err = e.process.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (jobs.Resolution, err
 		return jobs.Resolution{}, fmt.Errorf("read the template of job %s: %w", job.Name, err)
 	}
 	filled, fault := s.fillTemplate(tree, wantText, job.Kind, vars)
-	if fault != nil { //nolint:nilerr // theirs, not ours: it becomes the Resolution
+	if fault != nil {
 		return jobs.Resolution{Fault: fault.Error()}, nil
 	}
 	data, err := json.Marshal(filled)

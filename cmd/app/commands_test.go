@@ -97,6 +97,9 @@ func cmdHold(ts *testscript.TestScript, _ bool, args []string) {
 // release [newest]: lets what was kept back go, all in order, or only the newest.
 func cmdRelease(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
+	ctx, cancel := patient()
+	defer cancel()
+	must(ts, w.github.WaitIdle(ctx)) // what is on its way is kept back by then
 	held := w.github.Held()
 	if len(held) == 0 {
 		ts.Fatalf("GitHub keeps nothing back")
@@ -166,8 +169,8 @@ func named(ts *testscript.TestScript, args []string) *process {
 	return p
 }
 
-// stop [NAME]: ends a server by SIGTERM; it must end in good order.
-func cmdStop(ts *testscript.TestScript, _ bool, args []string) {
+// shutdown [NAME]: ends a server by SIGTERM; it must end in good order.
+func cmdShutdown(ts *testscript.TestScript, _ bool, args []string) {
 	p := named(ts, args)
 	must(ts, p.cmd.Process.Signal(syscall.SIGTERM))
 	ended(ts, p)
@@ -176,8 +179,8 @@ func cmdStop(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// kill [NAME]: kill -9.
-func cmdKill(ts *testscript.TestScript, _ bool, args []string) {
+// kill9 [NAME]: ends a server by kill -9.
+func cmdKill9(ts *testscript.TestScript, _ bool, args []string) {
 	p := named(ts, args)
 	must(ts, p.cmd.Process.Kill())
 	ended(ts, p)

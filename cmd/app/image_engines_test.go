@@ -16,9 +16,9 @@ import (
 	"github.com/slipway-ci/slipway/enginetest"
 )
 
-// TestEnginesServerImage builds the server's own image from the repository's Dockerfile: a static binary under a user that is
+// TestEngineServerImage builds the server's own image from the repository's Dockerfile: a static binary under a user that is
 // not root. Builds have no network here, so the modules lie in a vendor folder beside the sources.
-func TestEnginesServerImage(t *testing.T) {
+func TestEngineServerImage(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Options{})
 	root, err := filepath.Abs("../..")
 	if err != nil {

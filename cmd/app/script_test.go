@@ -65,7 +65,7 @@ func params(env map[string]string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repo": cmdRepo, "role": cmdRole, "push": cmdPush, "pull": cmdPull, "github": cmdGitHub, "nats": cmdNATS,
 			"hold": cmdHold, "release": cmdRelease, "redeliver": cmdRedeliver,
-			"serve": cmdServe, "stop": cmdStop, "kill": cmdKill, "died": cmdDied, "begin": cmdBegin, "finish": cmdFinish,
+			"serve": cmdServe, "shutdown": cmdShutdown, "kill9": cmdKill9, "died": cmdDied, "begin": cmdBegin, "finish": cmdFinish,
 
 			"settled": cmdSettled, "check": cmdCheck, "checks": cmdChecks, "annotated": cmdAnnotated, "decided": cmdDecided,
 			"runs": cmdRuns, "job": cmdJob, "built": cmdBuilt, "asked": cmdAsked, "logged": cmdLogged, "undelivered": cmdUndelivered,

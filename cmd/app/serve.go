@@ -63,7 +63,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores)) 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.listen(); err != nil {
+	if err := s.listen(ctx); err != nil {
 		return err
 	}
 	s.warn(ctx)
@@ -183,12 +183,12 @@ type listening struct {
 }
 
 // listen opens every listener, so that an address in use is said at once.
-func (s *server) listen() error {
+func (s *server) listen(ctx context.Context) error {
 	door := echo.New()
 	door.HideBanner, door.HidePort = true, true
 	door.Any("/webhook", echo.WrapHandler(s.webhook))
 	c := s.config.Server
-	admin, err := openSocket(c.AdminSocket)
+	admin, err := openSocket(ctx, c.AdminSocket)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (s *server) listen() error {
 		name, address string
 		handler       http.Handler
 	}{{"webhook", c.Webhook, door}, {"pages", c.Pages, s.web.Pages()}, {"metrics", c.Metrics, s.web.Metrics()}} {
-		on, err := net.Listen("tcp", l.address)
+		on, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
 		if err != nil {
 			return fmt.Errorf("server.%s: %w", l.name, err)
 		}

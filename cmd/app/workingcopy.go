@@ -57,7 +57,7 @@ func fromWorkingCopy(ctx context.Context, as, base string) (e jobs.Event, dir st
 	}
 	e = jobs.Event{
 		Kind: jobs.EventKind(as), Delivery: "offline-plan", Installation: 1, Repository: origin(ctx, dir),
-		Sender: jobs.Actor{ID: 1, Login: "you", Type: "User"}, Before: from, After: head, Message: message, Ref: "refs/heads/" + branch,
+		Sender: jobs.Actor{ID: 1, Login: "whoever pushes", Type: "User"}, Before: from, After: head, Message: message, Ref: "refs/heads/" + branch,
 	}
 	if e.Changes, err = changed(ctx, dir, from); err != nil {
 		return e, "", err

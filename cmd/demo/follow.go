@@ -59,11 +59,9 @@ func (s *stage) follow(ctx context.Context, event, sha string) (web.Run, error) 
 	}
 	following.Wait() // the log's last lines come before the verdict
 	for _, j := range run.Jobs {
-		summary := j.Summary
-		if summary == "" {
-			summary = j.Waiting
+		if j.Log == "" { // a log ends with the same words
+			s.line(j.Name, "%s: %s", j.State, web.Plain(j.Summary))
 		}
-		s.line(j.Name, "%s: %s", j.State, web.Plain(summary))
 	}
 	return run, nil
 }

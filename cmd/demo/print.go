@@ -79,18 +79,24 @@ func (p *printer) note(format string, args ...any) {
 
 // problem writes what went wrong.
 func (p *printer) problem(format string, args ...any) {
-	p.note("%s %s", p.paint(red, "✗"), fmt.Sprintf(format, args...))
+	p.note("  %s %s", p.paint(red, "✗"), fmt.Sprintf(format, args...))
 }
 
-// verdict ends a step: what is as promised, and what is not.
-func (p *printer) verdict(st step) {
-	if st.OK {
-		p.note("%s as promised after %.1f s: %s", p.paint(green, "✓"), st.Seconds, strings.Join(st.Expected, "; "))
+// promise says whether a promise was kept.
+func (p *printer) promise(says string, problem error) {
+	if problem != nil {
+		p.problem("%s\n      not so: %v", says, problem)
 		return
 	}
-	for _, problem := range st.Problems {
-		p.problem("%s", problem)
+	p.note("  %s %s", p.paint(green, "✓"), says)
+}
+
+// verdict is a step's end in a few words.
+func verdict(st step) string {
+	if st.OK {
+		return fmt.Sprintf("as promised in %.1f s", st.Seconds)
 	}
+	return fmt.Sprintf("not as promised; it took %.1f s", st.Seconds)
 }
 
 // total ends the story.

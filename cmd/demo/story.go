@@ -86,7 +86,7 @@ func (s *stage) tell(ctx context.Context) ([]step, error) {
 		if err != nil {
 			return steps, fmt.Errorf("step %d, %s: %w", i+1, c.title, err)
 		}
-		s.verdict(played)
+		s.line("done", "%s", verdict(played))
 	}
 	return steps, nil
 }
@@ -126,13 +126,19 @@ func (st *story) play(ctx context.Context, c chapter) (played step, err error) {
 		e.after.cluster.Hook, _ = st.cluster.hook.says()
 	}
 	played.GitHub, played.Registry, played.Cluster = e.github, e.after.registry, e.after.cluster
+	for _, c := range e.github.Checks {
+		st.printer.line("check", "%s: %s: %s", c.Name, c.Conclusion, c.Title)
+	}
 	for _, x := range expectations {
-		if problem := x.met(e); problem != nil {
+		problem := x.met(e)
+		if problem != nil {
 			played.Problems = append(played.Problems, fmt.Sprintf("not so: %s: %v", x.says, problem))
 		}
+		st.promise(x.says, problem)
 	}
 	for _, v := range st.github.TakeViolations() {
 		played.Problems = append(played.Problems, "GitHub's description of its API was broken: "+v)
+		st.problem("GitHub's description of its API was broken: %s", v)
 	}
 	return played, followed
 }

@@ -1,5 +1,6 @@
-// Command tks-contract is a small service that keeps contracts in memory behind a schema file. It exists to be built
-// and rolled out: it answers /healthz once the schema it was given is there, and /contracts with what it holds.
+// Command tks-contract is a small service that lists contracts. It exists to be built and rolled out: it answers
+// /healthz when it is up and /contracts with what it holds in memory. `tks-contract migrate FILE` prepares the schema,
+// as the chart's hook Job does before each rollout.
 package main
 
 import (

@@ -110,7 +110,7 @@ func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		switch {
 		case ctx.Err() != nil:
 			return jobs.Result{}, ctx.Err()
-		case context.Cause(timed) == errTimeout:
+		case errors.Is(context.Cause(timed), errTimeout):
 			return k.timedOut(p), nil
 		}
 		result, err := explainSolve(err, r, f, p, secrets.clean)
@@ -129,7 +129,7 @@ func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 	}
 	img, done, err := k.publish(timed, task, r, pushed)
 	if err != nil {
-		if context.Cause(timed) == errTimeout && ctx.Err() == nil {
+		if errors.Is(context.Cause(timed), errTimeout) && ctx.Err() == nil {
 			return k.timedOut(p), nil
 		}
 		return explainRegistry(err, r, secrets.clean)

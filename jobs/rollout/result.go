@@ -15,7 +15,10 @@ func sum(all []done) jobs.Result {
 	result := jobs.Result{Conclusion: jobs.Success, Details: details(all)}
 	if f := last.outcome.Failure; f != nil {
 		result.Conclusion, result.Tail = jobs.Failure, f.LogTail
-		result.Summary = strings.TrimSuffix(f.Sentence, ".") + "; " + afterwards(last) + "."
+		result.Summary = f.Sentence // also says what became of the release
+		if last.outcome.Status == deploy.StatusUnchanged {
+			result.Summary = strings.TrimSuffix(f.Sentence, ".") + "; nothing was changed."
+		}
 		result.Cause = fmt.Sprintf("%s %s", f.Reason, f.Object)
 		return result
 	}
@@ -41,19 +44,6 @@ func stale(all []done, why string) jobs.Result {
 		r.Details = details(all)
 	}
 	return r
-}
-
-// afterwards says what a failed step left behind.
-func afterwards(d done) string {
-	switch d.outcome.Status {
-	case deploy.StatusRolledBack:
-		return fmt.Sprintf("the release was rolled back to revision %d, which is ready", d.outcome.RolledBackTo)
-	case deploy.StatusUninstalled:
-		return "it was the first installation and has been removed again"
-	case deploy.StatusFailed:
-		return "it could not be taken back: look at the release before the next rollout"
-	}
-	return "nothing was changed"
 }
 
 // details is the Markdown below the sentence: a row for each release, its notes, and what runs.

@@ -89,7 +89,7 @@ func TestRolloutGoesToEveryCluster(t *testing.T) {
 
 func TestRolloutStopsAtTheFirstFailure(t *testing.T) {
 	one := &cluster{outcome: deploy.Outcome{Revision: 2, Status: deploy.StatusRolledBack, RolledBackTo: 1,
-		Failure: &deploy.Failure{Object: "Deployment shop/api", Sentence: "Deployment shop/api does not start.", LogTail: []string{"panic: no"}}}}
+		Failure: &deploy.Failure{Object: "Deployment shop/api", Sentence: "Deployment shop/api does not start. Rolled back to revision 1, which is ready.", LogTail: []string{"panic: no"}}}}
 	two := &cluster{}
 	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Match: match}).Run(t.Context(), task(t, spec))
 	if err != nil || result.Conclusion != jobs.Failure {
@@ -98,7 +98,7 @@ func TestRolloutStopsAtTheFirstFailure(t *testing.T) {
 	if len(two.got) != 0 {
 		t.Error("went on to the next cluster after a failure")
 	}
-	if want := "Deployment shop/api does not start; the release was rolled back to revision 1, which is ready."; result.Summary != want {
+	if want := "Deployment shop/api does not start. Rolled back to revision 1, which is ready."; result.Summary != want {
 		t.Errorf("summary %q, want %q", result.Summary, want)
 	}
 	if len(result.Tail) != 1 {
