@@ -42,8 +42,13 @@ type Repository struct {
 	Archived      bool   `json:"archived,omitempty"`
 }
 
-// FullName is "owner/name".
-func (r Repository) FullName() string { return r.Owner + "/" + r.Name }
+// FullName is "owner/name", or "" for no repository.
+func (r Repository) FullName() string {
+	if r == (Repository{}) {
+		return ""
+	}
+	return r.Owner + "/" + r.Name
+}
 
 // An Actor is a GitHub account. ID is what is compared; Login is what is shown.
 type Actor struct {

@@ -164,7 +164,7 @@ func (k *Kind) timedOut(p *progress) jobs.Result {
 		Summary:    fmt.Sprintf("the build was stopped after %s: make it faster, or ask whoever runs Slipway to raise builds.timeout in config.yaml", elapsed(k.conf.Timeout)),
 	}
 	if st := p.interrupted(); st != nil {
-		r.Summary = fmt.Sprintf("the build was stopped after %s, in step %q: make it faster, or ask whoever runs Slipway to raise builds.timeout in config.yaml", elapsed(k.conf.Timeout), jobs.Cut(st.name, 200))
+		r.Summary = fmt.Sprintf("the build was stopped after %s, in `%s`: make it faster, or ask whoever runs Slipway to raise builds.timeout in config.yaml", elapsed(k.conf.Timeout), command(st.name))
 		r.Tail = st.lastLines()
 	}
 	return r

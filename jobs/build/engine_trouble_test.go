@@ -56,7 +56,7 @@ func TestEngineTimeout(t *testing.T) {
 	k := newKind(t, e, func(c *Config) { c.Timeout = 5 * time.Second })
 	task, rec := newTask(t, slow(t), e.Registry, jobs.BuildSpec{Image: e.Registry + "/acme/shop", Args: map[string]string{"SALT": unique(t)}})
 	r := mustRun(t, k, task, rec, jobs.TimedOut)
-	if !strings.Contains(r.Summary, "stopped after 5.0 s, in step \"[2/2] RUN echo in the middle") {
+	if !strings.Contains(r.Summary, "stopped after 5.0 s, in `RUN echo in the middle") {
 		t.Errorf("got %s", r.Summary)
 	}
 	if len(r.Tail) != 1 || !strings.HasPrefix(r.Tail[0], "in the middle") {

@@ -169,10 +169,22 @@ func sentence(text string, r recipe, instruction string) string {
 	return strings.Join(strings.Fields(parsePrefix.ReplaceAllString(text, "")), " ")
 }
 
+var (
+	stageForm = regexp.MustCompile(`^\[[^\]]*\] *`)
+	flagForm  = regexp.MustCompile(`^(RUN|COPY|ADD)( +--[a-z]+(=\S+)?)+ `)
+)
+
+// command is a step as its Dockerfile says it, without the stage and the instruction's flags.
+func command(step string) string {
+	text := flagForm.ReplaceAllString(stageForm.ReplaceAllString(step, ""), "$1 ")
+	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "`", "'")
+	return jobs.Cut(text, 250)
+}
+
 func explainExit(code uint32, place string, st *step) string {
 	what := "a step"
 	if st != nil && st.name != "" {
-		what = fmt.Sprintf("step %q", jobs.Cut(st.name, 250))
+		what = "`" + command(st.name) + "`"
 	}
 	if code == 137 { // 128 + SIGKILL
 		return fmt.Sprintf("%s: %s was killed (exit code 137), most likely because it ran out of memory", place, what)

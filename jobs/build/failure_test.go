@@ -48,7 +48,7 @@ func TestExplainSolve(t *testing.T) {
 		says string // of the result; empty when the error is ours
 		line int
 	}{
-		{"a step's exit code", onLine(3, exit(2)), "Dockerfile line 3: step \"[2/2] RUN x\" failed with exit code 2", 3},
+		{"a step's exit code", onLine(3, exit(2)), "Dockerfile line 3: `RUN x` failed with exit code 2", 3},
 		{"a step that ran out of memory", onLine(3, exit(137)), "was killed (exit code 137)", 3},
 		{"a step whose output looks like our trouble", onLine(3, solverrors.WrapVertex(&gwpb.ExitError{ExitCode: 1, Err: errors.New("connection refused: exit code: 1")}, digest.FromString("run"))), "failed with exit code 1", 3},
 		{"a step that exits with 255", onLine(3, exit(255)), "failed with exit code 255", 3},

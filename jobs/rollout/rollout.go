@@ -85,7 +85,11 @@ func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 			return jobs.Result{}, k.trouble(err)
 		}
 		all = append(all, done{s, outcome})
-		if outcome.Failure != nil {
+		if f := outcome.Failure; f != nil {
+			for _, line := range f.LogTail {
+				fmt.Fprintf(task.Log, "  | %s\n", line)
+			}
+			fmt.Fprintln(task.Log, f.Sentence)
 			break
 		}
 	}
