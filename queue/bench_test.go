@@ -2,8 +2,6 @@ package queue
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,25 +12,6 @@ import (
 
 	"github.com/slipway-ci/slipway/jobs"
 )
-
-// BenchmarkAccept measures Accept of 20 KB bodies beside a floor: the same bytes appended to one file, with as many
-// as possible sharing a sync. Each reports the p99 of a single call.
-func BenchmarkAccept(b *testing.B) {
-	body := randomBytes(20 << 10)
-	for _, clients := range []int{1, 16, 64} {
-		b.Run(fmt.Sprintf("floor/clients=%d", clients), func(b *testing.B) {
-			f := newGroupFile(b)
-			concurrently(b, clients, func(int) error { return f.append(body) })
-		})
-		b.Run(fmt.Sprintf("queue/clients=%d", clients), func(b *testing.B) {
-			q := open(b, Config{Embedded: Embedded{Dir: b.TempDir()}, Limits: Limits{Deliveries: 16 << 10}})
-			concurrently(b, clients, func(i int) error {
-				_, err := q.Accept(b.Context(), delivery(i, body))
-				return err
-			})
-		})
-	}
-}
 
 // concurrently does b.N things with so many clients at once.
 func concurrently(b *testing.B, clients int, do func(i int) error) {
@@ -59,56 +38,6 @@ func concurrently(b *testing.B, clients int, do func(i int) error) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
 	b.ReportMetric(float64(took[b.N/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[b.N*99/100].Microseconds())/1000, "p99-ms")
-}
-
-// A groupFile is a file whose writers share syncs: the least that durable means on this disk.
-type groupFile struct {
-	file    *os.File
-	mu      sync.Mutex
-	waiting []chan error
-	wake    chan struct{}
-}
-
-func newGroupFile(b *testing.B) *groupFile {
-	file, err := os.Create(filepath.Join(b.TempDir(), "floor"))
-	must(b, err)
-	f := &groupFile{file: file, wake: make(chan struct{}, 1)}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for range f.wake {
-			f.mu.Lock()
-			group := f.waiting
-			f.waiting = nil
-			f.mu.Unlock()
-			err := file.Sync()
-			for _, done := range group {
-				done <- err
-			}
-		}
-	}()
-	b.Cleanup(func() {
-		close(f.wake)
-		<-ended
-		must(b, file.Close())
-	})
-	return f
-}
-
-func (f *groupFile) append(data []byte) error {
-	done := make(chan error, 1)
-	f.mu.Lock()
-	_, err := f.file.Write(data)
-	f.waiting = append(f.waiting, done)
-	f.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-	return <-done
 }
 
 func BenchmarkRecords(b *testing.B) {
