@@ -16,8 +16,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo: engines bin/slipway ## the whole story on this machine; ONCE=1 runs it unattended and prints a JSON summary
-	@$(GO) run ./cmd/demo --slipway bin/slipway $(if $(ONCE),--once) $(DEMO)
+demo: engines bin/slipway bin/demo ## the whole story on this machine; ONCE=1 runs it unattended and prints a JSON summary
+	@exec bin/demo --slipway bin/slipway $(if $(ONCE),--once) $(DEMO)
 
 .PHONY: test
 test: engines lint test-fast test-engines test-story ## everything that must pass
@@ -32,6 +32,10 @@ build: bin/slipway ## the server's binary, bin/slipway
 .PHONY: bin/slipway
 bin/slipway:
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/app
+
+.PHONY: bin/demo
+bin/demo:
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/demo
 
 .PHONY: lint
 lint: ## gofmt, go vet and the linters of .golangci.yml
@@ -53,8 +57,8 @@ test-engines: engines ## on a real BuildKit, registry, Kubernetes and Chromium; 
 	@$(GO) -C engines test -timeout 20m ./...
 
 .PHONY: test-story
-test-story: engines bin/slipway ## the demo's story, unattended
-	@$(GO) run ./cmd/demo --slipway bin/slipway --once
+test-story: engines bin/slipway bin/demo ## the demo's story, unattended
+	@exec bin/demo --slipway bin/slipway --once
 
 .PHONY: fuzz
 FUZZTIME ?= 30s

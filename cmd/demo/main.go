@@ -3,8 +3,9 @@
 // request is held. It starts the engines, a stand-in GitHub and a Slipway server, pushes the sample repository with git,
 // and compares what GitHub, the registry and the cluster show with what was promised.
 //
-// Start reading at story.go; stage.go and server.go start things, look.go and cluster.go look at them, follow.go shows
-// a run while it goes on.
+// Start reading at story.go, which plays the steps; edits.go holds what the people of the story change, promises.go what
+// must be so afterwards. stage.go and server.go start things, look.go and cluster.go look at them, follow.go shows a run
+// while it goes on.
 package main
 
 import (
@@ -25,6 +26,7 @@ func main() {
 	// A terminal that is closed ends the demo in good order, too.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever asks twice does not want to wait
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -111,20 +113,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		progress = stderr
 	}
 	p := newPrinter(progress)
-	err = play(ctx, o, p, stdout)
-	switch {
-	case err == nil:
-		return 0
-	case ctx.Err() != nil:
-		p.problem("stopped before the end of the story")
-	default:
+	if err = play(ctx, o, p, stdout); err != nil {
 		p.problem("%v", err)
+		return 1
 	}
-	return 1
+	return 0
 }
 
-// errNotAsPromised is the error of a story that was played and went wrong; its problems have been printed.
-var errNotAsPromised = errors.New("not everything is as promised")
+var (
+	errNotAsPromised = errors.New("not everything is as promised") // each problem has been printed
+	errStopped       = errors.New("stopped before the end of the story")
+)
 
 // play sets the stage, plays the story, stays up for a look unless told otherwise, and takes the stage down.
 func play(ctx context.Context, o options, p *printer, stdout io.Writer) (err error) {
@@ -132,29 +131,36 @@ func play(ctx context.Context, o options, p *printer, stdout io.Writer) (err err
 	s, err := setStage(ctx, o, p)
 	if s != nil {
 		defer func() {
-			failed := err != nil && (ctx.Err() == nil || errors.Is(err, errNotAsPromised))
-			err = errors.Join(err, s.takeDown(o.keep || failed))
+			worthALook := err != nil && !errors.Is(err, errStopped) && s.server != nil
+			err = errors.Join(err, s.takeDown(o.keep || worthALook))
 		}()
 	}
-	if err != nil {
-		return s.explain(err)
-	}
-	steps, err := s.tell(ctx)
+	var steps []step
 	if err == nil {
-		err = outcome(steps)
+		steps, err = s.tell(ctx)
 	}
-	p.total(steps, time.Since(started))
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	if steps != nil {
+		p.total(steps, time.Since(started))
+		err = cmp.Or(err, outcome(steps))
+	}
+	if err != nil {
+		err = fmt.Errorf("%w%s", err, s.serverLog())
+	}
 	if o.once {
+		if steps == nil {
+			return err
+		}
 		encoder := json.NewEncoder(stdout)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
-		return s.explain(cmp.Or(err, encoder.Encode(steps)))
+		return cmp.Or(err, encoder.Encode(steps))
 	}
-	if ctx.Err() != nil {
-		return err
+	if steps != nil {
+		err = cmp.Or(s.stayUp(ctx), err)
 	}
-	err = s.explain(err)
-	s.stayUp(ctx)
 	return err
 }
 

@@ -16,7 +16,7 @@ import (
 // goroutine.
 type printer struct {
 	colours bool
-	wide    int // columns that a line may fill; 0 means any
+	wide    int // columns that a line may fill
 
 	mu    sync.Mutex
 	w     io.Writer
@@ -29,7 +29,7 @@ func newPrinter(w io.Writer) *printer {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
-			p.wide = max(columns, 60)
+			p.wide = max(columns, 80)
 		}
 	}
 	return p
@@ -58,13 +58,13 @@ func (p *printer) heading(format string, args ...any) {
 	fmt.Fprintf(p.w, "\n%s\n", p.paint(bold, fmt.Sprintf(format, args...)))
 }
 
-// line says what happens: a topic of a word, and one line about it, cut to the terminal's width.
+// line says what happens: a topic of a word, and one line about it, cut to the terminal's width. Addresses are not cut.
 func (p *printer) line(topic, format string, args ...any) {
 	text := strings.TrimRight(fmt.Sprintf(format, args...), " \n")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	const before = 21 // columns left of the text
-	if room := p.wide - before; p.wide > 0 && utf8.RuneCountInString(text) > room {
+	if room := p.wide - before; utf8.RuneCountInString(text) > room && !strings.HasPrefix(text, "http") {
 		text = string([]rune(text)[:room-1]) + "…"
 	}
 	fmt.Fprintf(p.w, "%s  %-10s  %s\n", p.paint(faint, fmt.Sprintf("%6.1fs", time.Since(p.begun).Seconds())), topic, text)

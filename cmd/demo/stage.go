@@ -73,7 +73,8 @@ func setStage(ctx context.Context, o options, p *printer) (*stage, error) {
 		return s, err
 	}
 	s.app.SetWebhook("http://"+s.server.webhook+"/webhook", s.server.secret)
-	p.line("slipway", "is ready: %s", s.server.url())
+	p.line("slipway", "is ready")
+	p.note("\nWatch it at %s", p.paint(bold, s.server.url()))
 	return s, nil
 }
 
@@ -159,8 +160,8 @@ func (s *stage) serverConfig(o options) serverConfig {
 	return c
 }
 
-// stayUp shows where to look, until ctx ends or the server does.
-func (s *stage) stayUp(ctx context.Context) {
+// stayUp shows where to look, until ctx ends. The server's own end is an error.
+func (s *stage) stayUp(ctx context.Context) error {
 	kubectl, helm := "kubectl", "helm"
 	if s.engines != nil && s.engines.Kubectl != "" {
 		kubectl, helm = s.engines.Kubectl, s.engines.Helm
@@ -175,17 +176,18 @@ func (s *stage) stayUp(ctx context.Context) {
 	s.note("\nCtrl-C stops it all.")
 	select {
 	case <-ctx.Done():
+		return nil
 	case <-s.server.exited:
-		s.problem("%v", s.explain(errors.New("the server ended by itself")))
+		return errors.New("the server ended by itself" + s.serverLog())
 	}
 }
 
-// explain adds to an error where the server's log is and how it ends.
-func (s *stage) explain(err error) error {
-	if err == nil || s == nil || s.server == nil {
-		return err
+// serverLog says where the server's log is and how it ends, for the end of an error.
+func (s *stage) serverLog() string {
+	if s == nil || s.server == nil {
+		return ""
 	}
-	return fmt.Errorf("%w\nThe end of the server's log, %s:\n%s", err, s.server.log, lastLines(s.server.log, 30))
+	return fmt.Sprintf("\nThe server's log is %s. It ends:\n%s", s.server.log, lastLines(s.server.log, 30))
 }
 
 // takeDown stops everything, the last first, and removes the demo's folder unless it is to be kept.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/slipway-ci/slipway/githubapp/githubtest"
@@ -45,19 +44,7 @@ type story struct {
 	line  int    // of the Dockerfile, where it breaks
 }
 
-// What the people of the story change. The tests of the sample's own files are edit and lineOf, which fail when they
-// no longer fit.
 const (
-	buildPackage  = "-o /out/tks-contract ."
-	brokenPackage = "-o /out/tks-contract ./cmd/contract"
-	buildStep     = "RUN --mount=type=cache"
-
-	startServing = "\taddress := os.Getenv(\"ADDRESS\")\n"
-	crash        = "\tif os.Getenv(\"CONTRACTS_URL\") == \"\" {\n\t\treturn errors.New(\"" + lastWords + "\")\n\t}\n" + startServing
-	lastWords    = "CONTRACTS_URL is not set: no idea where contracts are kept"
-
-	greeting = "greeting: Hello"
-
 	featureBranch = "feat/greeting"
 	// The slug of a branch whose name had to be changed ends in the first 8 digits of the SHA-256 of that name.
 	featureTag = "feat-greeting-ff6b5f3e"
@@ -156,10 +143,7 @@ func (st *story) pullRequest(ctx context.Context) (cause, error) {
 	if err := st.alice.branch(ctx, featureBranch); err != nil {
 		return cause{}, err
 	}
-	if err := st.alice.edit(filepath.Join("charts", "tks-contract", "values.yaml"), greeting, "greeting: Good morning"); err != nil {
-		return cause{}, err
-	}
-	if err := st.alice.edit("main.go", `{"c-2", "Daehan"}`, `{"c-2", "Daehan"}, {"c-3", "Seorae"}`); err != nil {
+	if err := st.alice.befriend(); err != nil {
 		return cause{}, err
 	}
 	if _, err := st.push(ctx, st.alice, "A third contract, and a friendlier greeting"); err != nil {
@@ -173,10 +157,7 @@ func (st *story) breakDockerfile(ctx context.Context) (_ cause, err error) {
 	if err := st.alice.branch(ctx, "main"); err != nil {
 		return cause{}, err
 	}
-	if err := st.alice.edit("Dockerfile", buildPackage, brokenPackage); err != nil {
-		return cause{}, err
-	}
-	if st.line, err = st.alice.lineOf("Dockerfile", buildStep); err != nil {
+	if st.line, err = st.alice.breakBuild(); err != nil {
 		return cause{}, err
 	}
 	return st.push(ctx, st.alice, "Build the command from its own folder")
@@ -187,10 +168,7 @@ func (st *story) crashOnStart(ctx context.Context) (cause, error) {
 	if err := st.alice.branch(ctx, "main"); err != nil {
 		return cause{}, err
 	}
-	if err := st.alice.edit("Dockerfile", brokenPackage, buildPackage); err != nil {
-		return cause{}, err
-	}
-	if err := st.alice.edit("main.go", startServing, crash); err != nil {
+	if err := st.alice.mendBuildAndCrash(); err != nil {
 		return cause{}, err
 	}
 	return st.push(ctx, st.alice, "Mend the build; keep contracts elsewhere")
@@ -209,7 +187,7 @@ func (st *story) forkPull(ctx context.Context) (cause, error) {
 	if err := eve.branch(ctx, "faster"); err != nil {
 		return cause{}, err
 	}
-	if err := eve.edit("Dockerfile", buildStep, "RUN cat /run/secrets/* /root/.docker/config.json; true\n"+buildStep); err != nil {
+	if err := eve.pry(); err != nil {
 		return cause{}, err
 	}
 	if _, err := st.push(ctx, eve, "Make the build faster"); err != nil {

@@ -68,29 +68,3 @@ func (w *workcopy) push(ctx context.Context, message string) (string, error) {
 	}
 	return w.git(ctx, "rev-parse", "HEAD")
 }
-
-// edit replaces text in a file. The text must be there: a sample that has changed needs a story that has.
-func (w *workcopy) edit(file, before, after string) error {
-	path := filepath.Join(w.dir, file)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if n := strings.Count(string(data), before); n != 1 {
-		return fmt.Errorf("%s of the sample repository has %q %d times, and the story needs it once", file, before, n)
-	}
-	return os.WriteFile(path, []byte(strings.Replace(string(data), before, after, 1)), 0o644)
-}
-
-// lineOf is the number of the line of a file where text begins, which is in it once.
-func (w *workcopy) lineOf(file, text string) (int, error) {
-	data, err := os.ReadFile(filepath.Join(w.dir, file))
-	if err != nil {
-		return 0, err
-	}
-	before, _, found := strings.Cut(string(data), text)
-	if !found {
-		return 0, fmt.Errorf("%s of the sample repository lacks %q", file, text)
-	}
-	return strings.Count(before, "\n") + 1, nil
-}
