@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-export GOFLAGS ?= -buildvcs=false
+# The same flags for everything, so that everything is compiled once; the race detector alone needs cgo, and a second time.
+export GOFLAGS := -buildvcs=false -trimpath
+export CGO_ENABLED := 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GO := go
 TOOL := $(GO) tool -modfile=tools/go.mod
 ENGINES := /tmp/slipway-engines.$(shell id -u)
-# Race detection needs cgo; everything else is built without it.
 RACE := CGO_ENABLED=1 $(GO) test -race
 
 .PHONY: help
@@ -31,11 +32,11 @@ build: bin/slipway ## the server's binary, bin/slipway
 
 .PHONY: bin/slipway
 bin/slipway:
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/app
+	@$(GO) build -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/app
 
 .PHONY: bin/demo
 bin/demo:
-	@CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/demo
+	@$(GO) build -o $@ ./cmd/demo
 
 .PHONY: lint
 lint: ## gofmt, go vet and the linters of .golangci.yml

@@ -135,6 +135,7 @@ func tryServer(ctx context.Context, program string, c serverConfig) (*server, er
 		return nil, err
 	}
 	defer log.Close() // the process has its own
+	//nolint:noctx // it is ended in good order, by a signal
 	s.cmd = exec.Command(program, "serve", "--config", filepath.Join(c.dir, "config.yaml"))
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = c.dir, log, log
 	// In a process group of its own, Ctrl-C reaches it only through us, in order. It must not outlive us.
@@ -239,7 +240,7 @@ func (s *server) ask(ctx context.Context, path string, answer any) error {
 func freeAddresses(n int) ([]string, error) {
 	var addresses []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // there is nothing to wait for
 		if err != nil {
 			return nil, err
 		}
