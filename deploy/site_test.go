@@ -41,8 +41,8 @@ func newSite(t *testing.T, engines *enginetest.Engines) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = source.Close() })
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	namespace := name[:min(len(name), 50)]
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", "TestEngine", "").Replace(t.Name()))
+	namespace := strings.TrimRight(name[:min(len(name), 50)], "-")
 	t.Cleanup(func() {
 		_ = c.client.CoreV1().Namespaces().Delete(context.Background(), namespace, metav1.DeleteOptions{})
 	})

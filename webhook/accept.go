@@ -75,7 +75,7 @@ type refusal struct {
 	message string
 }
 
-var eventForm = regexp.MustCompile(`^[a-z_]{1,64}$`)
+var eventForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
 
 // ServeHTTP stores the delivery and answers 202, or refuses it:
 //

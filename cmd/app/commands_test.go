@@ -17,35 +17,44 @@ import (
 
 // What a script can do. Each command's first line says how it is written.
 
-// repo OWNER/NAME DIR: a repository with DIR's files on main, alice a writer.
+// repo OWNER/NAME DIR…: a repository with the folders' files on main, of which later ones win; alice is a writer.
 func cmdRepo(ts *testscript.TestScript, _ bool, args []string) {
-	arguments(ts, args, 2, 2, "repo OWNER/NAME DIR")
+	arguments(ts, args, 2, 3, "repo OWNER/NAME DIR…")
 	w := worldOf(ts)
 	r, err := w.github.CreateRepository(args[0], githubtest.RepositoryOptions{})
 	must(ts, err)
 	r.SetPermission(w.github.User("alice"), "write")
-	_, err = r.Commit("main", "First commit", files(ts, args[1]), w.github.User("alice"))
-	must(ts, err)
+	commit(ts, r, "main", "First commit", "alice", args[1:]...)
 }
 
-// files reads a folder of the script; $REGISTRY and $NAMESPACE in files are filled in, so that a pipeline can name them.
-func files(ts *testscript.TestScript, dir string) map[string]string {
-	found := map[string]string{}
-	root := ts.MkAbs(dir)
-	must(ts, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+// commit pushes the folders' files; $REGISTRY and $NAMESPACE in them are filled in, so that a pipeline can name them.
+func commit(ts *testscript.TestScript, r *githubtest.Repository, branch, message, login string, dirs ...string) {
+	o := githubtest.CommitOptions{
+		Branch: branch, Message: message, Author: worldOf(ts).github.User(login), Files: map[string]string{}, Symlinks: map[string]string{},
+	}
+	for _, dir := range dirs {
+		root := ts.MkAbs(dir)
+		must(ts, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			name, err := filepath.Rel(root, path)
+			if err != nil {
+				return err
+			}
+			if d.Type() == fs.ModeSymlink {
+				o.Symlinks[filepath.ToSlash(name)], err = os.Readlink(path)
+				return err
+			}
+			data, err := os.ReadFile(path)
+			text := strings.ReplaceAll(string(data), "$REGISTRY", ts.Getenv("REGISTRY"))
+			o.Files[filepath.ToSlash(name)] = strings.ReplaceAll(text, "$NAMESPACE", ts.Getenv("NAMESPACE"))
 			return err
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(root, path)
-		text := strings.ReplaceAll(string(data), "$REGISTRY", ts.Getenv("REGISTRY"))
-		found[filepath.ToSlash(name)] = strings.ReplaceAll(text, "$NAMESPACE", ts.Getenv("NAMESPACE"))
-		return err
-	}))
-	return found
+		}))
+	}
+	sha, err := r.CommitWith(o)
+	must(ts, err)
+	ts.Setenv("SHA", sha)
 }
 
 // role OWNER/NAME USER ROLE: gives a user the role admin, write, read or none.
@@ -63,9 +72,7 @@ func cmdPush(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 5 {
 		user = args[4]
 	}
-	sha, err := w.github.Repository(args[0]).Commit(args[1], args[2], files(ts, args[3]), w.github.User(user))
-	must(ts, err)
-	ts.Setenv("SHA", sha)
+	commit(ts, w.github.Repository(args[0]), args[1], args[2], user, args[3])
 }
 
 // pull OWNER/NAME BRANCH USER: a pull request of a branch into main; or pull OWNER/NAME LOGIN:BRANCH USER DIR: of a new
@@ -77,13 +84,17 @@ func cmdPull(ts *testscript.TestScript, _ bool, args []string) {
 	if login, branch, fork := strings.Cut(args[1], ":"); fork {
 		r, err := w.github.Fork(repo, w.github.User(login))
 		must(ts, err)
-		_, err = r.Commit(branch, "A stranger's change", files(ts, args[3]), w.github.User(login))
-		must(ts, err)
+		commit(ts, r, branch, "A stranger's change", login, args[3])
 	}
 	pr, err := repo.OpenPull(githubtest.PullOptions{Title: "A change", Head: args[1], User: user})
 	must(ts, err)
-	w.pulls = append(w.pulls, pr)
 	ts.Setenv("SHA", pr.HeadSHA())
+}
+
+// install OWNER: puts the App on another account; acme has it already.
+func cmdInstall(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 1, 1, "install OWNER")
+	worldOf(ts).app.Install(args[0])
 }
 
 // hold EVENT: from now on GitHub keeps deliveries of the event back.
@@ -201,8 +212,7 @@ func ended(ts *testscript.TestScript, p *process) {
 func cmdBegin(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := patient()
 	defer cancel()
-	_, err := worldOf(ts).call(ctx, named(ts, args), "begin")
-	must(ts, err)
+	must(ts, worldOf(ts).begin(ctx, named(ts, args)))
 }
 
 // finish: lets the jobs that wait for it go on.

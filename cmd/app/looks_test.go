@@ -196,6 +196,30 @@ func cmdUndelivered(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// said JOB REGEXP: waits until the log of the job, in the newest run, says so.
+func cmdSaid(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 2, 2, "said JOB REGEXP")
+	ctx, cancel := patient()
+	defer cancel()
+	w := worldOf(ts)
+	var text string
+	err := wait(ctx, fmt.Sprintf("the log of %s to say %q", args[0], args[1]), func() (bool, error) {
+		p, err := w.any()
+		if err != nil {
+			return false, err
+		}
+		list, err := w.runs(ctx)
+		if err != nil || len(list.Runs) == 0 {
+			return false, nil // not yet
+		}
+		text, _ = w.call(ctx, p, "logs", list.Runs[0].ID, args[0]) // none yet is an error, too
+		return regexp.MustCompile(args[1]).MatchString(text), nil
+	})
+	if err != nil {
+		ts.Fatalf("%v:\n%s", err, text)
+	}
+}
+
 // job JOB STATE [REGEXP]: the job of the run on $SHA is in this state, in its first attempt and without trouble of ours, and
 // says so.
 func cmdJob(ts *testscript.TestScript, _ bool, args []string) {

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a script waits for anything.
-const patience = 90 * time.Second
+const patience = 120 * time.Second
 
 // TestScripts plays the scripts that need no engines: their kinds of jobs only pretend (program_test.go).
 func TestScripts(t *testing.T) {
@@ -34,11 +34,7 @@ func params(env map[string]string) testscript.Params {
 	return testscript.Params{
 		UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
-			for key, value := range map[string]string{
-				"BUILT": filepath.Join(e.WorkDir, "built"), "GATE": filepath.Join(e.WorkDir, "gate"),
-				"MODE": "run", "QUEUE": "embedded: {dir: data}", "REGISTRY": "registry.example.com", "BUILDKIT": "unix:///nowhere.sock",
-				"KUBECONFIG": filepath.Join(e.WorkDir, "nowhere.kubeconfig"), "NAMESPACE": "shop", "BRANCHES": "$default",
-			} {
+			for key, value := range usual(e.WorkDir) {
 				e.Setenv(key, value)
 			}
 			for key, value := range env {
@@ -63,13 +59,22 @@ func params(env map[string]string) testscript.Params {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"repo": cmdRepo, "role": cmdRole, "push": cmdPush, "pull": cmdPull, "github": cmdGitHub, "nats": cmdNATS,
+			"repo": cmdRepo, "role": cmdRole, "install": cmdInstall, "push": cmdPush, "pull": cmdPull, "github": cmdGitHub, "nats": cmdNATS,
 			"hold": cmdHold, "release": cmdRelease, "redeliver": cmdRedeliver,
 			"serve": cmdServe, "shutdown": cmdShutdown, "kill9": cmdKill9, "died": cmdDied, "begin": cmdBegin, "finish": cmdFinish,
 
 			"settled": cmdSettled, "check": cmdCheck, "checks": cmdChecks, "annotated": cmdAnnotated, "decided": cmdDecided,
-			"runs": cmdRuns, "job": cmdJob, "built": cmdBuilt, "asked": cmdAsked, "logged": cmdLogged, "undelivered": cmdUndelivered,
+			"runs": cmdRuns, "job": cmdJob, "said": cmdSaid, "built": cmdBuilt, "asked": cmdAsked, "logged": cmdLogged, "undelivered": cmdUndelivered,
 		},
+	}
+}
+
+// usual is what the names in testdata/config.yaml stand for unless a script says otherwise.
+func usual(dir string) map[string]string {
+	return map[string]string{
+		"BUILT": filepath.Join(dir, "built"), "GATE": filepath.Join(dir, "gate"), "MODE": "run", "ALLOW": "acme/*",
+		"QUEUE": "embedded: {dir: data}", "REGISTRY": "registry.example.com", "BUILDKIT": "unix:///nowhere.sock",
+		"KUBECONFIG": filepath.Join(dir, "nowhere.kubeconfig"), "NAMESPACE": "shop", "BRANCHES": "$default",
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -34,7 +35,7 @@ type world struct {
 	app     *githubtest.App
 	env     []string
 	servers map[string]*process
-	pulls   []*githubtest.Pull
+	engines any // of the script's own, when it has some
 
 	testdata string // this package's
 }
@@ -206,7 +207,7 @@ func (w *world) start(ctx context.Context, p *process, env ...string) error {
 		}
 		answer, err := http.DefaultClient.Do(r)
 		if err != nil {
-			return false, nil //nolint:nilerr // not yet
+			return false, nil // not yet
 		}
 		answer.Body.Close()
 		return answer.StatusCode == http.StatusOK, nil
@@ -253,15 +254,13 @@ func (w *world) deliveries(ctx context.Context) (list web.DeliveryList, err erro
 	return list, w.ask(ctx, "/api/v1/deliveries", &list)
 }
 
+// ask reads an answer of the JSON API.
 func (w *world) ask(ctx context.Context, path string, answer any) error {
 	p, err := w.any()
 	if err != nil {
 		return err
 	}
-	c := &client{http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, "work", "admin.sock"))
-	}}}}
-	body, err := c.do(ctx, http.MethodGet, path, nil)
+	body, err := p.admin(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
@@ -269,19 +268,44 @@ func (w *world) ask(ctx context.Context, path string, answer any) error {
 	return json.NewDecoder(body).Decode(answer)
 }
 
+// begin says that the server may act.
+func (w *world) begin(ctx context.Context, p *process) error {
+	request, err := json.Marshal(beginRequest{Since: time.Now(), By: "a test"})
+	if err != nil {
+		return err
+	}
+	body, err := p.admin(ctx, http.MethodPost, "/api/v1/begin", request)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// admin asks through the server's admin socket.
+func (p *process) admin(ctx context.Context, method, path string, request []byte) (io.ReadCloser, error) {
+	c := &client{http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, "work", "admin.sock"))
+	}}}}
+	return c.do(ctx, method, path, request)
+}
+
 // settled waits until every delivery GitHub sent is decided and every run is over and reported.
 func (w *world) settled(ctx context.Context) error {
 	if err := w.github.WaitIdle(ctx); err != nil {
 		return err
 	}
-	return wait(ctx, "everything to be settled", func() (bool, error) {
+	open := "a server to answer"
+	err := wait(ctx, "everything to be settled", func() (bool, error) {
+		if _, err := w.any(); err != nil {
+			return false, err
+		}
 		deliveries, err := w.deliveries(ctx)
 		if err != nil {
-			return false, nil //nolint:nilerr // a server that just started or died
+			return false, nil // a server that just started
 		}
 		list, err := w.runs(ctx)
 		if err != nil {
-			return false, nil //nolint:nilerr // as above
+			return false, nil // as above
 		}
 		reported := map[string]bool{"": true}
 		for _, r := range list.Runs {
@@ -289,11 +313,16 @@ func (w *world) settled(ctx context.Context) error {
 		}
 		for _, d := range deliveries.Deliveries {
 			if d.Outcome == "" || !reported[d.Run] {
+				open = fmt.Sprintf("%s %s is %q, run %q; runs: %+v", d.Event, d.GUID, d.Outcome, d.Run, list.Runs)
 				return false, nil
 			}
 		}
 		return true, nil
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, open)
+	}
+	return nil
 }
 
 // wait asks until the answer is yes.

@@ -171,7 +171,7 @@ func (s *server) ready(ctx context.Context) error {
 		}
 		answer, err := direct.Do(r)
 		if err != nil {
-			return false, nil //nolint:nilerr // it doesn't listen yet
+			return false, nil // it doesn't listen yet
 		}
 		answer.Body.Close()
 		return answer.StatusCode == http.StatusOK, nil
