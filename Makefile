@@ -53,7 +53,7 @@ test-engines: engines ## on a real BuildKit, registry, Kubernetes and Chromium; 
 	@engines=$$($(GO) -C engines run . path); \
 	trap '$$engines stop --dir $(ENGINES)' EXIT; \
 	$$engines start --dir $(ENGINES) >/dev/null; \
-	SLIPWAY_ENGINES_DIR=$(ENGINES) $(GO) test -p 1 -timeout 60m -tags engines,browser -run '^Test(Engine|Browser)' \
+	SLIPWAY_ENGINES_DIR=$(ENGINES) $(GO) test -p 2 -timeout 60m -tags engines,browser -run '^Test(Engine|Browser)' \
 		./deploy ./jobs/build ./web ./cmd/app
 	@$(GO) -C engines test -timeout 20m ./...
 

@@ -158,6 +158,16 @@ func TestStrangers(t *testing.T) {
 	const guid = "00000000-0000-4000-8000-000000000000"
 	body := []byte(`{"zen":"Speak like a human."}`)
 	large := bytes.Repeat([]byte(" "), 25<<20+1)
+	oversize := func(times int) {
+		for range times {
+			r := delivery(t, w, p, guid, "ping", large)
+			r.ContentLength = -1 // not announced, so that it is read as far as it may go
+			if answer, err := http.DefaultClient.Do(r); err == nil {
+				answer.Body.Close()
+			}
+		}
+	}
+	oversize(5) // once the memory for a few is there, many must not need more
 	before := memory(t, p)
 	for _, tc := range []struct {
 		name   string
@@ -192,15 +202,11 @@ func TestStrangers(t *testing.T) {
 		}
 	}
 	truncated(t, delivery(t, w, p, guid, "ping", body), p.webhook, body[:10])
-	for range 20 {
-		if answer, err := http.DefaultClient.Do(delivery(t, w, p, guid, "ping", large)); err == nil {
-			answer.Body.Close()
-		}
-	}
+	oversize(20)
 	if stored := everyDelivery(t, w); len(stored) > 0 {
 		t.Errorf("stored: %+v", stored)
 	}
-	if after := memory(t, p); after > before+64<<20 {
+	if after := memory(t, p); after > before+128<<20 { // less than a third of what was sent
 		t.Errorf("memory grew from %d to %d MiB", before>>20, after>>20)
 	}
 
