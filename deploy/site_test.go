@@ -17,7 +17,7 @@ import (
 
 // site is a namespace of a real cluster to roll the test chart out to.
 type site struct {
-	t         *testing.T
+	t         testing.TB
 	engines   *enginetest.Engines
 	cluster   *Cluster
 	namespace string
@@ -30,7 +30,7 @@ var (
 	getOptions = metav1.GetOptions{}
 )
 
-func newSite(t *testing.T, engines *enginetest.Engines) *site {
+func newSite(t testing.TB, engines *enginetest.Engines) *site {
 	t.Helper()
 	c, err := OpenCluster(ClusterConfig{Name: "test", KubeconfigFile: engines.Kubeconfig}, testLog(t))
 	if err != nil {

@@ -46,6 +46,39 @@ func BenchmarkAcceptedToWork(b *testing.B) {
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
 }
 
+// BenchmarkQueuedRuns carries many runs of a hundred repositories, all delivered at once, to their end. The time for each should
+// not grow with how many wait.
+func BenchmarkQueuedRuns(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("runs=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				w := newTown(b)
+				w.log = slog.New(slog.DiscardHandler)
+				done := make(chan struct{}, n)
+				w.build = func(context.Context, jobs.Task) (jobs.Result, error) {
+					done <- struct{}{}
+					return jobs.Result{Conclusion: jobs.Success}, nil
+				}
+				for i := range n {
+					e := jobs.Event{
+						Kind: jobs.EventPush, Ref: fmt.Sprintf("refs/heads/b%d", i), After: fmt.Sprintf("%040x", i+1),
+						Repository: jobs.Repository{ID: int64(1 + i%100), Owner: "acme", Name: fmt.Sprintf("r%d", i%100), DefaultBranch: "main"},
+					}
+					w.set(func() { w.heads[e.Ref] = e.After })
+					w.deliver(fmt.Sprintf("guid-queued-%d", i), e)
+				}
+				start := time.Now()
+				stop := w.replica("one")
+				for range n {
+					<-done
+				}
+				b.ReportMetric(float64(time.Since(start).Microseconds())/float64(n), "µs/run")
+				stop()
+			}
+		})
+	}
+}
+
 // BenchmarkAdvance moves a run of 100 jobs in ten layers on by one step.
 func BenchmarkAdvance(b *testing.B) {
 	var planned []jobs.PlannedJob
