@@ -14,15 +14,21 @@ import (
 	"github.com/slipway-ci/slipway/queue"
 )
 
-// BenchmarkAcceptedToWork measures from the answer to GitHub to the first line of the kind, on the embedded queue with every
-// write synced: plan, decision, run, offer, claim. GitHub answers at once.
-func BenchmarkAcceptedToWork(b *testing.B) {
+// durableTown is a quiet town on an embedded queue, every write synced, that sweeps as often as a real server.
+func durableTown(b *testing.B) *town {
 	q, err := queue.Open(b.Context(), queue.Config{Embedded: queue.Embedded{Dir: filepath.Join(b.TempDir(), "data")}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
 	w := newTownOn(b, q)
-	w.log = slog.New(slog.DiscardHandler)
+	w.log, w.sweep = slog.New(slog.DiscardHandler), 5*time.Second
+	return w
+}
+
+// BenchmarkAcceptedToWork measures from the answer to GitHub to the first line of the kind, on the embedded queue with every
+// write synced: plan, decision, run, offer, claim. GitHub answers at once.
+func BenchmarkAcceptedToWork(b *testing.B) {
+	w := durableTown(b)
 	started := make(chan time.Time, 1)
 	w.build = func(context.Context, jobs.Task) (jobs.Result, error) {
 		started <- time.Now()
@@ -52,8 +58,7 @@ func BenchmarkQueuedRuns(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		b.Run(fmt.Sprintf("runs=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				w := newTown(b)
-				w.log = slog.New(slog.DiscardHandler)
+				w := durableTown(b)
 				done := make(chan struct{}, n)
 				w.build = func(context.Context, jobs.Task) (jobs.Result, error) {
 					done <- struct{}{}

@@ -33,6 +33,7 @@ type town struct {
 	asked    int   // calls to GitHub
 	reported map[string]jobs.RunState
 	mode     jobs.Mode
+	sweep    time.Duration
 
 	build func(context.Context, jobs.Task) (jobs.Result, error)
 }
@@ -47,7 +48,7 @@ func newTownOn(t testing.TB, q *queue.Queue) *town {
 	})
 	town := &town{
 		t: t, q: q, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
-		heads: map[string]string{}, pulls: map[int]jobs.PullRequest{}, perms: map[int64]string{9: "write"}, mode: jobs.ModeRun,
+		heads: map[string]string{}, pulls: map[int]jobs.PullRequest{}, perms: map[int64]string{9: "write"}, mode: jobs.ModeRun, sweep: 500 * time.Millisecond,
 		reported: map[string]jobs.RunState{},
 		plan: func(jobs.PlanInput) jobs.Plan {
 			return jobs.Plan{Pipeline: "the test's", Jobs: []jobs.PlannedJob{{Name: "image", Kind: jobs.KindBuild, Planned: true, Spec: json.RawMessage(`{}`)}}}
@@ -75,7 +76,7 @@ func (w *town) replica(name string) (stop func()) {
 	leader := &jobs.Leader{
 		Name: name, Leases: w.q.Leases(), Deliveries: w.q, Planner: w.planner(), Scheduler: scheduler,
 		Sweeper:  &jobs.Sweeper{Runs: runs, Leases: w.q.Leases(), Hints: w.q.Hints(), Grace: 2 * time.Second, Now: time.Now, Log: w.log},
-		Reporter: w, Runs: runs, TTL: 3 * time.Second, Sweep: 500 * time.Millisecond, Log: w.log,
+		Reporter: w, Runs: runs, TTL: 3 * time.Second, Sweep: w.sweep, Log: w.log,
 	}
 	kind := jobs.Slot{Kind: kindFunc(func(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		w.mu.Lock()
