@@ -162,19 +162,10 @@ func cmdLogged(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 }
 
-// built N [JOB]: the pretending kinds have carried out so many jobs, or this job so often. N may be a range such as 1-2.
+// built N [JOB]: waits until the pretending kinds have taken up so many jobs, or this job so often; no more than that. N may be
+// a range such as 1-2.
 func cmdBuilt(ts *testscript.TestScript, _ bool, args []string) {
 	arguments(ts, args, 1, 2, "built N [JOB]")
-	data, err := os.ReadFile(ts.Getenv("BUILT"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		ts.Fatalf("%v", err)
-	}
-	got := 0
-	for line := range strings.Lines(string(data)) {
-		if len(args) == 1 || strings.HasPrefix(line, args[1]+" of ") {
-			got++
-		}
-	}
 	least, most, ranged := strings.Cut(args[0], "-")
 	if !ranged {
 		most = least
@@ -183,8 +174,24 @@ func cmdBuilt(ts *testscript.TestScript, _ bool, args []string) {
 	must(ts, err)
 	high, err := strconv.Atoi(most)
 	must(ts, err)
-	if got < low || got > high {
-		ts.Fatalf("%d jobs were carried out, want %s:\n%s", got, args[0], data)
+	got, text := 0, ""
+	ctx, cancel := patient()
+	defer cancel()
+	must(ts, wait(ctx, args[0]+" jobs to be carried out", func() (bool, error) {
+		data, err := os.ReadFile(ts.Getenv("BUILT"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		got, text = 0, string(data)
+		for line := range strings.Lines(text) {
+			if len(args) == 1 || strings.HasPrefix(line, args[1]+" of ") {
+				got++
+			}
+		}
+		return got >= low, nil
+	}))
+	if got > high {
+		ts.Fatalf("%d jobs were carried out, want %s:\n%s", got, args[0], text)
 	}
 }
 
