@@ -51,8 +51,9 @@ test-fast: ## all that needs no engine, with the race detector
 .PHONY: test-engines
 test-engines: engines ## on a real BuildKit, registry, Kubernetes and Chromium; then the engines' own tests
 	@engines=$$($(GO) -C engines run . path); \
+	if test -e $(ENGINES); then $$engines stop --dir $(ENGINES) && rm -rf $(ENGINES); fi; \
 	trap '$$engines stop --dir $(ENGINES)' EXIT; \
-	$$engines start --dir $(ENGINES) >/dev/null; \
+	$$engines start --purge --dir $(ENGINES) >/dev/null; \
 	SLIPWAY_ENGINES_DIR=$(ENGINES) $(GO) test -p 2 -timeout 60m -tags engines,browser -run '^Test(Engine|Browser)' \
 		./deploy ./jobs/build ./web ./cmd/app
 	@$(GO) -C engines test -timeout 20m ./...
