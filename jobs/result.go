@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Conclusion is how a job ended.
 type Conclusion string
@@ -57,6 +60,11 @@ type Fault struct {
 // Bound cuts a result to the limits.
 func (r Result) Bound() Result {
 	r.Summary = Cut(r.Summary, MaxSummary)
+	// Half an output would be a wrong one: all stay, or none.
+	if data, err := json.Marshal(r.Outputs); err != nil || len(data) > MaxOutputs {
+		r.Outputs = nil
+		r.Details = fmt.Sprintf("The outputs are left out: together they have more than %d bytes.\n\n%s", MaxOutputs, r.Details)
+	}
 	r.Details = Cut(r.Details, MaxDetails)
 	r.Cause = Cut(r.Cause, MaxSummary*2)
 	if len(r.Tail) > MaxTail {
@@ -86,9 +94,4 @@ func Cut(s string, n int) string {
 		n--
 	}
 	return s[:max(n, 0)] + mark
-}
-
-// Elapsed is the time between two moments, to the nearest 0.1 s, for people.
-func Elapsed(from, to time.Time) time.Duration {
-	return to.Sub(from).Round(100 * time.Millisecond)
 }

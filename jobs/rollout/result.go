@@ -9,6 +9,9 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
+// maxImages bounds the output that lists what runs, in bytes; Details lists more.
+const maxImages = 1000
+
 // sum turns what was done into a result. The last step is the one that failed, if any did.
 func sum(all []done) jobs.Result {
 	last := all[len(all)-1]
@@ -32,7 +35,7 @@ func sum(all []done) jobs.Result {
 		"status":    string(last.outcome.Status),
 		"namespace": last.release.Namespace,
 		"release":   last.release.Name,
-		"images":    strings.Join(images(last.outcome), ","),
+		"images":    jobs.Cut(strings.Join(images(last.outcome), ","), maxImages),
 	}
 	return result
 }
