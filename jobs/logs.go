@@ -41,7 +41,7 @@ func newLogWriter(ctx context.Context, logs Logs, key LogKey, claim int, mask fu
 	w := &logWriter{ctx: context.WithoutCancel(ctx), logs: logs, key: key, mask: mask, now: now, number: 1}
 	if claim > 1 {
 		// The end of what is there; a log that can't be read now starts its count again, which only people notice.
-		_ = logs.Read(ctx, key, false, func(c LogChunk) error {
+		_ = logs.Read(ctx, key, LogRange{Tail: 1}, func(c LogChunk) error {
 			w.seq, w.number = max(w.seq, c.Seq), max(w.number, c.First+len(c.Lines))
 			return nil
 		})

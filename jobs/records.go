@@ -119,11 +119,19 @@ type LogChunk struct {
 	Last  bool      `json:"last,omitempty"` // nothing follows
 }
 
+// A LogRange says what to read of a log. The zero value is all that is stored.
+type LogRange struct {
+	// Tail begins with the last so many of the stored lines; the chunk that has the first of them is cut. 0 begins
+	// with the first line.
+	Tail int
+	// Follow goes on with the chunks to come, until one marked Last.
+	Follow bool
+}
+
 // Logs keep what jobs print.
 type Logs interface {
 	// Append adds a chunk. It may return before the chunk is on disk.
 	Append(ctx context.Context, key LogKey, chunk LogChunk) error
-	// Read calls each with the stored chunks in order. With follow it goes on with those to come, until a chunk
-	// marked Last, ctx's end, or an error from each.
-	Read(ctx context.Context, key LogKey, follow bool, each func(LogChunk) error) error
+	// Read calls each with the chunks in order, until ctx's end or an error from each, which it then returns.
+	Read(ctx context.Context, key LogKey, what LogRange, each func(LogChunk) error) error
 }

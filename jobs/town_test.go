@@ -285,7 +285,7 @@ var errAway = errors.New("GitHub is away")
 func (w *town) lines(run string) (all string) {
 	w.t.Helper()
 	var b strings.Builder
-	err := w.q.Logs().Read(w.t.Context(), jobs.LogKey{Run: run, Job: "image", Attempt: 1}, false, func(c jobs.LogChunk) error {
+	err := w.q.Logs().Read(w.t.Context(), jobs.LogKey{Run: run, Job: "image", Attempt: 1}, jobs.LogRange{}, func(c jobs.LogChunk) error {
 		for i, line := range c.Lines {
 			fmt.Fprintf(&b, "%d %s\n", c.First+i, line)
 		}

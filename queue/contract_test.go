@@ -26,6 +26,7 @@ var contracts = map[string]func(t *testing.T, open opener){
 	"a hint not acknowledged is offered again":          testHintAgain,
 	"logs are read back":                                testLogs,
 	"a log is followed to its end":                      testLogFollow,
+	"a log is read from near its end":                   testLogTail,
 	"a delivery is stored once":                         testAccept,
 	"of many acceptors exactly one creates":             testAcceptConcurrently,
 	"large deliveries are divided and put together":     testLargeDeliveries,

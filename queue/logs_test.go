@@ -20,7 +20,7 @@ func testLogs(t *testing.T, open opener) {
 	key := jobs.LogKey{Run: "r-1", Job: "image", Attempt: 1}
 	lines := func(key jobs.LogKey) (all []string) {
 		t.Helper()
-		must(t, l.Read(ctx, key, false, func(c jobs.LogChunk) error {
+		must(t, l.Read(ctx, key, jobs.LogRange{}, func(c jobs.LogChunk) error {
 			all = append(all, c.Lines...)
 			return nil
 		}))
@@ -43,8 +43,71 @@ func testLogs(t *testing.T, open opener) {
 	equal(t, "lines", strings.Join(lines(key), "\n"), strings.Join(want, "\n"))
 
 	enough := errors.New("enough")
-	mustBe(t, l.Read(ctx, key, false, func(jobs.LogChunk) error { return enough }), enough)
-	mustBe(t, l.Read(ctx, key, true, func(jobs.LogChunk) error { return enough }), enough)
+	mustBe(t, l.Read(ctx, key, jobs.LogRange{}, func(jobs.LogChunk) error { return enough }), enough)
+	mustBe(t, l.Read(ctx, key, jobs.LogRange{Follow: true}, func(jobs.LogChunk) error { return enough }), enough)
+}
+
+func testLogTail(t *testing.T, open opener) {
+	ctx, l := within(t), open(t, Limits{}).Logs()
+	key := jobs.LogKey{Run: "r-1", Job: "image", Attempt: 1}
+	tail := func(key jobs.LogKey, n int) string {
+		t.Helper()
+		var all []string
+		must(t, l.Read(ctx, key, jobs.LogRange{Tail: n}, func(c jobs.LogChunk) error {
+			for i, line := range c.Lines {
+				all = append(all, fmt.Sprint(c.First+i, line))
+			}
+			return nil
+		}))
+		return strings.Join(all, " ")
+	}
+	equal(t, "the end of nothing", tail(key, 3), "")
+
+	// A chunk of three lines, then chunks of one, far apart and among those of another job.
+	must(t, l.Append(ctx, key, chunk(1, false, "a", "b", "c")))
+	other := jobs.LogKey{Run: "r-1", Job: "rollout", Attempt: 1}
+	number := 0
+	fill := func(n int) {
+		for range n {
+			number++
+			must(t, l.Append(ctx, other, chunk(number, false, "another's")))
+		}
+	}
+	fill(tailWindow * (1 + tailGrowth))
+	must(t, l.Append(ctx, key, chunk(4, false, "d")))
+	fill(tailWindow)
+	must(t, l.Append(ctx, key, chunk(5, false, "e")))
+	must(t, l.Append(ctx, key, chunk(6, false, "f")))
+	fill(1)
+	for n, want := range map[int]string{1: "6f", 2: "5e 6f", 3: "4d 5e 6f", 4: "3c 4d 5e 6f", 5: "2b 3c 4d 5e 6f", 6: "1a 2b 3c 4d 5e 6f", 7: "1a 2b 3c 4d 5e 6f", 5000: "1a 2b 3c 4d 5e 6f"} {
+		equal(t, fmt.Sprintf("the last %d lines", n), tail(key, n), want)
+	}
+	enough := errors.New("enough")
+	mustBe(t, l.Read(ctx, key, jobs.LogRange{Tail: 2}, func(jobs.LogChunk) error { return enough }), enough)
+
+	// Followed from there on, to a last chunk that has no line of its own.
+	var seen []string
+	must(t, l.Read(ctx, key, jobs.LogRange{Tail: 2, Follow: true}, func(c jobs.LogChunk) error {
+		seen = append(seen, c.Lines...)
+		if c.First == 6 {
+			must(t, l.Append(ctx, key, chunk(7, false, "g", "h")))
+			must(t, l.Append(ctx, key, chunk(9, true)))
+		}
+		return nil
+	}))
+	equal(t, "lines followed", strings.Join(seen, " "), "e f g h")
+	equal(t, "the last line of a log that is over", tail(key, 1), "8h")
+	must(t, l.Read(ctx, key, jobs.LogRange{Tail: 3, Follow: true}, func(jobs.LogChunk) error { return nil }))
+
+	// One that does not exist yet is waited for.
+	key.Attempt = 2
+	leaving, cancel := context.WithCancel(ctx)
+	go func() { _ = l.Append(ctx, key, chunk(1, false, "first")) }()
+	mustBe(t, l.Read(leaving, key, jobs.LogRange{Tail: 1, Follow: true}, func(c jobs.LogChunk) error {
+		equal(t, "line", c.Lines[0], "first")
+		cancel()
+		return nil
+	}), context.Canceled)
 }
 
 func testLogFollow(t *testing.T, open opener) {
@@ -53,7 +116,7 @@ func testLogFollow(t *testing.T, open opener) {
 	must(t, l.Append(ctx, key, chunk(1, false, "one")))
 	seen, done := make(chan string, 10), make(chan error, 1)
 	go func() {
-		done <- l.Read(ctx, key, true, func(c jobs.LogChunk) error {
+		done <- l.Read(ctx, key, jobs.LogRange{Follow: true}, func(c jobs.LogChunk) error {
 			seen <- c.Lines[0]
 			return nil
 		})
@@ -75,9 +138,9 @@ func testLogFollow(t *testing.T, open opener) {
 	must(t, <-done)
 
 	// A log that is over is followed to its end at once; one that goes on until the reader leaves.
-	must(t, l.Read(ctx, key, true, func(jobs.LogChunk) error { return nil }))
+	must(t, l.Read(ctx, key, jobs.LogRange{Follow: true}, func(jobs.LogChunk) error { return nil }))
 	key.Attempt = 2
 	leaving, cancel := context.WithCancel(ctx)
 	must(t, l.Append(ctx, key, chunk(1, false, "one")))
-	mustBe(t, l.Read(leaving, key, true, func(jobs.LogChunk) error { cancel(); return nil }), context.Canceled)
+	mustBe(t, l.Read(leaving, key, jobs.LogRange{Follow: true}, func(jobs.LogChunk) error { cancel(); return nil }), context.Canceled)
 }

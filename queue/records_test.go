@@ -103,7 +103,7 @@ func testKeys(t *testing.T, open opener) {
 		mustBe(t, err, ErrBadKey)
 		key := jobs.LogKey{Run: "r-1", Job: name, Attempt: 1}
 		mustBe(t, q.Logs().Append(ctx, key, jobs.LogChunk{}), ErrBadKey)
-		mustBe(t, q.Logs().Read(ctx, key, true, nil), ErrBadKey)
+		mustBe(t, q.Logs().Read(ctx, key, jobs.LogRange{Follow: true}, nil), ErrBadKey)
 	}
 	var keys []string
 	must(t, s.All(ctx, func(key string, _ record, _ uint64) error { keys = append(keys, key); return nil }))

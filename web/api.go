@@ -16,8 +16,10 @@ import (
 //	/api/v1/runs/ID                 Run
 //	/api/v1/runs/ID/jobs/JOB/log    text        ?attempt=N, the newest by default
 //	                                            &follow=true: goes on until the job ends
+//	                                            &tail=N: the last N lines, and with follow what comes then
 //	                                            &raw=true: escape sequences as the job printed them
-//	                                text/event-stream when asked for by Accept; see LogEvent. &from=N starts at line N
+//	                                text/event-stream when asked for by Accept; see LogEvent. &from=N starts at line N, &tail=N
+//	                                            as above
 //	/api/v1/deliveries              DeliveryList  ?repository=owner/name &outcome=nothing &before=NEXT
 //	/api/v1/deliveries/GUID         Delivery
 type api struct {
@@ -41,7 +43,7 @@ func (a api) index(c echo.Context) error {
 		"version":    a.o.Version,
 		"runs":       "/api/v1/runs{?repository,state,before}",
 		"run":        "/api/v1/runs/{id}",
-		"log":        "/api/v1/runs/{id}/jobs/{job}/log{?attempt,follow,raw,from}",
+		"log":        "/api/v1/runs/{id}/jobs/{job}/log{?attempt,follow,tail,raw,from}",
 		"deliveries": "/api/v1/deliveries{?repository,outcome,before}",
 		"delivery":   "/api/v1/deliveries/{guid}",
 	})

@@ -119,7 +119,14 @@ func TestAPILog(t *testing.T) {
 	if got := ask(t, h, "/runs/"+s.green.ID+"/jobs/image/log.txt"); got.Header().Get("Content-Disposition") != `attachment; filename="`+s.green.ID+`-image-1.log"` || got.Body.String() != strings.Join(buildLog, "\n")+"\n" {
 		t.Errorf("%s %q", got.Header().Get("Content-Disposition"), got.Body)
 	}
+	if got := ask(t, h, log+"?tail=2").Body.String(); got != "#7 pushing manifest for registry.example.com/acme/tks-contract:latest@"+digest+"\n#7 DONE 2.2s\n" {
+		t.Errorf("the last two lines: %q", got)
+	}
+	if got := ask(t, h, log+"?tail=1&follow=true").Body.String(); got != "#7 DONE 2.2s\n" {
+		t.Errorf("followed from the last line: %q", got)
+	}
 	for path, want := range map[string]int{
+		log + "?tail=x": 400, log + "?tail=99999999999": 200,
 		log + "?attempt=1": 200, log + "?attempt=2": 404, log + "?attempt=x": 400, log + "?attempt=99999999999999999999": 400,
 		"/api/v1/runs/" + s.green.ID + "/jobs/none/log":     404,
 		"/api/v1/runs/none/jobs/image/log":                  404,

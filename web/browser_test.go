@@ -195,6 +195,7 @@ func TestBrowser(t *testing.T) {
 	b := startBrowser(t)
 	t.Run("looks", b.looks)
 	t.Run("live run", b.liveRun)
+	t.Run("live tails", b.liveTails)
 	t.Run("live list", b.liveList)
 	t.Run("live log", b.liveLog)
 	t.Run("lines", b.lines)
@@ -389,6 +390,8 @@ func (b *browser) noScript(t *testing.T) {
 	p.shot("noscript-log")
 	p.visit(url + "/runs/" + s.running.ID)
 	has(".outcome", "Running image; 1 job to follow.")
+	has("#tail-image-1 li:last-child", "#5 [builder 3/4] COPY . .")
+	s.logs.print(jobs.LogKey{Run: s.running.ID, Job: "image", Attempt: 1}, false, "printed since")
 	p.shot("noscript-run")
 	// The page loads itself again: what changed in between shows without anyone doing anything.
 	run, revision, err := s.runs.Get(t.Context(), s.running.ID)
@@ -404,6 +407,7 @@ func (b *browser) noScript(t *testing.T) {
 	for {
 		got, err := chromedp.Run(ctx, chromedp.TextContent(chromedp.CSS(".outcome")))
 		if err == nil && strings.Contains(got, "Stopping: cancelled by mona") {
+			has("#tail-image-1 li:last-child", "printed since")
 			break
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {

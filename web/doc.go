@@ -12,7 +12,7 @@
 //   - guard.go: what every answer must obey: methods, the Host header, headers, errors
 //   - lookup.go: runs, deliveries and logs out of the stores, in pages and bounded
 //   - shape.go: the JSON shapes; pages are rendered from the same values
-//   - api.go, pages.go, log.go: the handlers
+//   - api.go, pages.go, log.go, tail.go: the handlers
 //   - live.go: server-sent events (WHATWG HTML, section 9.2)
 //   - view.go, graph.go, markdown.go, ansi.go: how values become safe HTML
 //   - metrics.go, health.go: for the operator's monitoring

@@ -237,7 +237,16 @@ func (l *logs) print(key jobs.LogKey, last bool, lines ...string) {
 	_ = l.Append(context.Background(), key, jobs.LogChunk{Seq: seq, First: first, Lines: lines, Last: last})
 }
 
-func (l *logs) Read(ctx context.Context, key jobs.LogKey, follow bool, each func(jobs.LogChunk) error) error {
+func (l *logs) Read(ctx context.Context, key jobs.LogKey, what jobs.LogRange, each func(jobs.LogChunk) error) error {
+	skip := 0
+	if what.Tail > 0 {
+		l.mu.Lock()
+		for _, c := range l.chunks[key] {
+			skip += len(c.Lines)
+		}
+		l.mu.Unlock()
+		skip -= what.Tail
+	}
 	for at := 0; ; {
 		l.mu.Lock()
 		chunks, more := l.chunks[key], l.more
@@ -246,14 +255,18 @@ func (l *logs) Read(ctx context.Context, key jobs.LogKey, follow bool, each func
 			return jobs.ErrNotFound
 		}
 		for ; at < len(chunks); at++ {
-			if err := each(chunks[at]); err != nil {
+			c := chunks[at]
+			if cut := min(skip, len(c.Lines)); cut > 0 {
+				c.First, c.Lines, skip = c.First+cut, c.Lines[cut:], skip-cut
+			}
+			if err := each(c); err != nil {
 				return err
 			}
 			if chunks[at].Last {
 				return nil
 			}
 		}
-		if !follow {
+		if !what.Follow {
 			return nil
 		}
 		select {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
@@ -97,6 +98,7 @@ type stream struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	wait time.Duration // for the client to take a piece
+	mu   sync.Mutex    // pieces are written one by one
 }
 
 func (s *Server) stream(res *echo.Response) *stream {
@@ -149,6 +151,8 @@ func (s *Server) longLived(c echo.Context, serve func(ctx context.Context) error
 type goneError struct{ error }
 
 func (st *stream) write(text string) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	// The listener's own write timeout is for pages; a stream proves with every write that someone reads it.
 	if err := st.rc.SetWriteDeadline(time.Now().Add(st.wait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return &goneError{err}
@@ -182,19 +186,24 @@ type change struct {
 	State    jobs.RunState `json:"state,omitempty"`
 }
 
-// liveRun tells a run's page when the run changed, until it is over.
+// liveRun tells a run's page when the run changed, and the last lines of the jobs that run, until the run is over.
 func (s *Server) liveRun(c echo.Context) error {
 	id := param(c, "id")
 	if _, _, err := s.findRun(c.Request().Context(), id); err != nil {
 		return err
 	}
 	return s.live(c, func(ctx context.Context, st *stream) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		group, ctx := errgroup.WithContext(ctx)
+		tails := &tailer{Server: s, st: st, group: group, running: map[jobs.LogKey]context.CancelFunc{}}
 		last := change{}
-		return s.follow(ctx, st, id, func() (done bool, err error) {
+		look := func() (done bool, err error) {
 			run, revision, err := s.findRun(ctx, id)
 			if err != nil {
 				return false, err
 			}
+			tails.follow(ctx, s.shapeRun(run, revision))
 			if now := (change{revision, run.State}); now != last {
 				last = now
 				if err := st.send("change", "", now); err != nil {
@@ -205,7 +214,12 @@ func (s *Server) liveRun(c echo.Context) error {
 				return true, st.send("end", "", last)
 			}
 			return false, nil
+		}
+		group.Go(func() error {
+			defer cancel()
+			return s.follow(ctx, st, id, look)
 		})
+		return group.Wait()
 	})
 }
 

@@ -24,6 +24,7 @@ type event struct{ name, id, data string }
 type listener struct {
 	testing.TB
 	body *bufio.Scanner
+	skip string // name of events not looked at
 }
 
 // listen opens a stream. The test fails when it takes too long.
@@ -47,7 +48,7 @@ func listen(tb testing.TB, url string, edit ...func(*http.Request)) *listener {
 	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
 		tb.Fatalf("%s: %d %s", url, res.StatusCode, res.Header.Get("Content-Type"))
 	}
-	return &listener{tb, bufio.NewScanner(res.Body)}
+	return &listener{TB: tb, body: bufio.NewScanner(res.Body)}
 }
 
 // next is the next event; ok is false at the end of the stream.
@@ -57,6 +58,8 @@ func (l *listener) next() (e event, ok bool) {
 		line := l.body.Text()
 		name, value, _ := strings.Cut(line, ": ")
 		switch {
+		case line == "" && e.name != "" && e.name == l.skip:
+			e = event{}
 		case line == "" && e != event{}:
 			return e, true
 		case name == "event":
@@ -127,6 +130,7 @@ func TestLiveRun(t *testing.T) {
 				server.pace.sweep = time.Hour
 			}
 			l := listen(t, url+"/runs/"+s.running.ID+"/live")
+			l.skip = "tail"
 			var was, now change
 			if err := json.Unmarshal([]byte(l.wants("change").data), &was); err != nil || was.State != jobs.RunActive {
 				t.Fatal(was, err)
@@ -265,6 +269,13 @@ func TestLiveLog(t *testing.T) {
 	if e := read(page); e.First != 11 || e.HTML != "<li id=\"L11\"><a href=\"#L11\" tabindex=\"-1\">11</a><span>eleven</span></li>\n" || e.Lines != nil {
 		t.Errorf("%+v", e)
 	}
+	// Beginning near the end.
+	if e := read(listen(t, api+"?tail=2")); e.First != 10 || len(e.Lines) != 2 {
+		t.Errorf("%+v", e)
+	}
+	if e := read(listen(t, api+"?tail=9&from=11")); e.First != 11 || len(e.Lines) != 1 {
+		t.Errorf("%+v", e)
+	}
 	// A chunk that was lost leaves a gap in the numbers.
 	_ = s.logs.Append(t.Context(), key, jobs.LogChunk{Seq: 9, First: 20, Lines: []string{"twenty"}})
 	if e := whole.wants("lines"); e.id != "20" || !strings.Contains(e.data, `"first":20`) {
@@ -316,6 +327,6 @@ func TestBrokenLogIsNoticed(t *testing.T) {
 // breaking logs fail after what there is.
 type breaking struct{ *logs }
 
-func (b breaking) Read(ctx context.Context, key jobs.LogKey, follow bool, each func(jobs.LogChunk) error) error {
-	return errors.Join(b.logs.Read(ctx, key, follow, each), errors.New("the store is away"))
+func (b breaking) Read(ctx context.Context, key jobs.LogKey, what jobs.LogRange, each func(jobs.LogChunk) error) error {
+	return errors.Join(b.logs.Read(ctx, key, what, each), errors.New("the store is away"))
 }

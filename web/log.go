@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"html/template"
 	"net/http"
 	"strconv"
@@ -65,58 +66,47 @@ func logOver(job *jobs.Job, key jobs.LogKey) bool {
 	return job == nil || job.State.Over() || max(job.Attempt, 1) > key.Attempt
 }
 
-// logTail is the end of a log as the page shows it.
+// logTail is the end of a log as pages show it.
 type logTail struct {
-	Rows    template.HTML
-	First   int // number of the first line shown
-	Last    int // number of the last line there is
-	Skipped int // lines before the first one shown
-	Ended   bool
+	Rows  template.HTML
+	First int // number of the first line shown
+	Last  int // number of the last line there is
+	Ended bool
 }
 
-// readTail reads the last lines of a log.
-func (s *Server) readTail(ctx context.Context, key jobs.LogKey) (logTail, error) {
-	type line struct {
-		number int
-		text   string
-	}
-	var n counter
-	var lines []line
-	t := logTail{}
-	err := s.o.Logs.Read(ctx, key, false, func(chunk jobs.LogChunk) error {
-		first := n.first(chunk)
+// readTail reads the last n lines of a log. page is as in writeRow.
+func (s *Server) readTail(ctx context.Context, key jobs.LogKey, page string, n int) (logTail, error) {
+	var t logTail
+	var numbers counter
+	var b bytes.Buffer
+	err := s.o.Logs.Read(ctx, key, jobs.LogRange{Tail: n}, func(chunk jobs.LogChunk) error {
+		first := numbers.first(chunk)
 		for i, text := range chunk.Lines {
-			lines = append(lines, line{first + i, text})
-		}
-		if len(lines) > 2*maxLogLines {
-			t.Skipped += len(lines) - maxLogLines
-			lines = append(lines[:0], lines[len(lines)-maxLogLines:]...)
+			writeRow(&b, page, first+i, text)
+			t.Last = first + i
+			if t.First == 0 {
+				t.First = t.Last
+			}
 		}
 		t.Ended = t.Ended || chunk.Last
 		return nil
 	})
+	t.Rows = template.HTML(b.String()) // safe: writeRow escapes
 	if err != nil && !errors.Is(err, jobs.ErrNotFound) {
 		return t, fmt.Errorf("read the log of %s/%s: %w", key.Run, key.Job, err)
 	}
-	if over := len(lines) - maxLogLines; over > 0 {
-		t.Skipped += over
-		lines = lines[over:]
-	}
-	var b bytes.Buffer
-	for _, l := range lines {
-		writeRow(&b, l.number, l.text)
-	}
-	if len(lines) > 0 {
-		t.First, t.Last = lines[0].number, lines[len(lines)-1].number
-	}
-	t.Rows = template.HTML(b.String()) // safe: writeRow escapes
 	return t, nil
 }
 
-// writeRow writes a line of a log with its number, which is a link to it.
-func writeRow(b *bytes.Buffer, number int, text string) {
+// writeRow writes a line of a log with its number, which is a link to it: on the log's page, where page is "", or from
+// elsewhere to there.
+func writeRow(b *bytes.Buffer, page string, number int, text string) {
 	n := strconv.Itoa(number)
-	b.WriteString(`<li id="L` + n + `"><a href="#L` + n + `" tabindex="-1">` + n + `</a><span>`)
+	id := `id="L` + n
+	if page != "" {
+		id = `value="` + n
+	}
+	b.WriteString(`<li ` + id + `"><a href="` + html.EscapeString(page) + `#L` + n + `" tabindex="-1">` + n + `</a><span>`)
 	writeANSI(b, text)
 	b.WriteString("</span></li>\n")
 }
@@ -129,11 +119,11 @@ func (s *Server) downloadLog(c echo.Context) error {
 	}
 	name := fmt.Sprintf("%s-%s-%d.log", key.Run, safeName(key.Job), key.Attempt)
 	c.Response().Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	return s.textLog(c, key, false, true)
+	return s.textLog(c, key, jobs.LogRange{}, true)
 }
 
 // textLog sends a log as text. Unless raw is set, escape sequences and control characters can't reach a terminal.
-func (s *Server) textLog(c echo.Context, key jobs.LogKey, follow, raw bool) error {
+func (s *Server) textLog(c echo.Context, key jobs.LogKey, what jobs.LogRange, raw bool) error {
 	return s.longLived(c, func(ctx context.Context) error {
 		res := c.Response()
 		res.Header().Set(echo.HeaderContentType, echo.MIMETextPlainCharsetUTF8)
@@ -155,11 +145,11 @@ func (s *Server) textLog(c echo.Context, key jobs.LogKey, follow, raw bool) erro
 			return st.write(b.String())
 		}
 		var err error
-		if follow {
+		if what.Follow {
 			res.WriteHeader(http.StatusOK)
-			err = s.followLog(ctx, key, st.flush, write)
+			err = s.followLog(ctx, key, what.Tail, st.flush, write)
 		} else {
-			err = s.o.Logs.Read(ctx, key, false, func(chunk jobs.LogChunk) error {
+			err = s.o.Logs.Read(ctx, key, what, func(chunk jobs.LogChunk) error {
 				return write(logPart{n.first(chunk), chunk.Lines})
 			})
 		}
@@ -182,8 +172,13 @@ func (a api) log(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	tail, err := number(c, "tail")
+	if err != nil {
+		return err
+	}
+	what := jobs.LogRange{Tail: int(min(tail, 1<<30)), Follow: c.QueryParam("follow") == "true"}
 	if strings.Contains(c.Request().Header.Get("Accept"), "text/event-stream") {
-		return a.streamLog(c, key, func(p logPart) LogEvent {
+		return a.streamLog(c, key, what.Tail, func(p logPart) LogEvent {
 			e := LogEvent{First: p.first, Lines: make([]string, len(p.lines))}
 			for i, line := range p.lines {
 				e.Lines[i] = Plain(line)
@@ -191,7 +186,7 @@ func (a api) log(c echo.Context) error {
 			return e
 		})
 	}
-	return a.textLog(c, key, c.QueryParam("follow") == "true", c.QueryParam("raw") == "true")
+	return a.textLog(c, key, what, c.QueryParam("raw") == "true")
 }
 
 // liveLog streams a log to our own page.
@@ -200,10 +195,10 @@ func (s *Server) liveLog(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.streamLog(c, key, func(p logPart) LogEvent {
+	return s.streamLog(c, key, 0, func(p logPart) LogEvent {
 		var b bytes.Buffer
 		for i, line := range p.lines {
-			writeRow(&b, p.first+i, line)
+			writeRow(&b, "", p.first+i, line)
 		}
 		return LogEvent{First: p.first, HTML: b.String()}
 	})
@@ -215,8 +210,9 @@ type logPart struct {
 	lines []string
 }
 
-// streamLog sends a log's lines as events, from the one after Last-Event-ID or from the query's "from".
-func (s *Server) streamLog(c echo.Context, key jobs.LogKey, shape func(logPart) LogEvent) error {
+// streamLog sends a log's lines as events, from the one after Last-Event-ID or from the query's "from". Unless tail is
+// 0 it begins with the last so many.
+func (s *Server) streamLog(c echo.Context, key jobs.LogKey, tail int, shape func(logPart) LogEvent) error {
 	from, err := number(c, "from")
 	if err != nil {
 		return err
@@ -226,7 +222,7 @@ func (s *Server) streamLog(c echo.Context, key jobs.LogKey, shape func(logPart) 
 		start = id + 1
 	}
 	return s.live(c, func(ctx context.Context, st *stream) error {
-		err := s.followLog(ctx, key, st.beat, func(p logPart) error {
+		err := s.followLog(ctx, key, tail, st.beat, func(p logPart) error {
 			if skip := start - p.first; skip > 0 {
 				if skip >= len(p.lines) {
 					return nil
@@ -242,16 +238,16 @@ func (s *Server) streamLog(c echo.Context, key jobs.LogKey, shape func(logPart) 
 	})
 }
 
-// followLog calls each with what a log has and what comes to it, until the log or the job ends. beat is called when
-// nothing was to say for a while.
-func (s *Server) followLog(ctx context.Context, key jobs.LogKey, beat func() error, each func(logPart) error) error {
+// followLog calls each with what a log has, or unless tail is 0 with the last so many lines of it, and with what comes
+// to it, until the log or the job ends. beat is called now and then.
+func (s *Server) followLog(ctx context.Context, key jobs.LogKey, tail int, beat func() error, each func(logPart) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	parts := make(chan logPart)
 	read := make(chan error, 1)
 	var n counter
 	start := func() {
-		read <- s.o.Logs.Read(ctx, key, true, func(chunk jobs.LogChunk) error {
+		read <- s.o.Logs.Read(ctx, key, jobs.LogRange{Tail: tail, Follow: true}, func(chunk jobs.LogChunk) error {
 			first := n.first(chunk)
 			if len(chunk.Lines) == 0 {
 				return nil
@@ -272,6 +268,8 @@ func (s *Server) followLog(ctx context.Context, key jobs.LogKey, beat func() err
 	quiet := false // since the job was last looked at and found over
 	for {
 		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case p := <-parts:
 			quiet = false
 			if err := each(p); err != nil {

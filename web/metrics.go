@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,8 +30,10 @@ type Metrics struct {
 	github     *prometheus.CounterVec
 	leader     prometheus.Gauge
 	streams    prometheus.Gauge
+	recovered  *prometheus.CounterVec
+	highWater  atomic.Int64 // Unix milliseconds; 0: not known
 
-	reasons, operations labels
+	reasons, operations, sources labels
 }
 
 // NewMetrics makes a set with its own registry, the process's and Go's numbers included.
@@ -56,13 +59,17 @@ func NewMetrics(version string) *Metrics {
 			Name: "slipway_leader", Help: "1 while this replica leads."}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "slipway_sse_clients", Help: "Live pages and logs being followed."}),
+		recovered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "slipway_deliveries_recovered_total", Help: "Deliveries that no webhook brought, stored from GitHub's delivery log or made of what heads are at."}, []string{"from"}),
 	}
+	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "slipway_delivery_log_age_seconds", Help: "Time since which GitHub's delivery log was not read to its end; 0 on a replica that does not read it."}, m.logAge)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "slipway_build_info", Help: "Always 1; the version is the label.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
-		m.accepted, m.refused, m.decisions, m.runs, m.jobSeconds, m.depth, m.github, m.leader, m.streams,
+		m.accepted, m.refused, m.decisions, m.runs, m.jobSeconds, m.depth, m.github, m.leader, m.streams, m.recovered, age,
 	)
 	return m
 }
@@ -111,7 +118,24 @@ func (m *Metrics) Leading(yes bool) {
 		m.leader.Set(1)
 	} else {
 		m.leader.Set(0)
+		m.highWater.Store(0)
 	}
+}
+
+// DeliveryRecovered counts a delivery that no webhook brought. from is "log" or "heads".
+func (m *Metrics) DeliveryRecovered(from string) {
+	m.recovered.WithLabelValues(m.sources.bound(from)).Inc()
+}
+
+// HighWater says until when GitHub's delivery log was read.
+func (m *Metrics) HighWater(through time.Time) { m.highWater.Store(through.UnixMilli()) }
+
+func (m *Metrics) logAge() float64 {
+	through := m.highWater.Load()
+	if through == 0 {
+		return 0
+	}
+	return time.Since(time.UnixMilli(through)).Seconds()
 }
 
 // Registry is where a package with collectors of its own registers them.

@@ -26,6 +26,8 @@ func TestMetrics(t *testing.T) {
 	m.GitHubCall("checks/create", 0)
 	m.GitHubCall("checks/create", 12345)
 	m.Leading(true)
+	m.DeliveryRecovered("log")
+	m.HighWater(time.Now().Add(-time.Hour))
 	text := body(t, newWorld().server(t, func(o *Options) { o.Metrics = m }).Metrics(), "/metrics", http.StatusOK)
 	contains(t, text,
 		"\nslipway_deliveries_accepted_total 1\n",
@@ -39,9 +41,10 @@ func TestMetrics(t *testing.T) {
 		`slipway_github_calls_total{operation="checks/create",status="201"} 1`,
 		`slipway_github_calls_total{operation="checks/create",status="0"} 1`,
 		`slipway_github_calls_total{operation="checks/create",status="other"} 1`,
+		`slipway_deliveries_recovered_total{from="log"} 1`, "\nslipway_delivery_log_age_seconds 3600.",
 		"\nslipway_leader 1\n", "\nslipway_sse_clients 0\n", `slipway_build_info{version="v1.2.3"} 1`, "go_goroutines", "process_open_fds")
 	m.Leading(false)
-	contains(t, body(t, newWorld().server(t, func(o *Options) { o.Metrics = m }).Metrics(), "/metrics", http.StatusOK), "\nslipway_leader 0\n")
+	contains(t, body(t, newWorld().server(t, func(o *Options) { o.Metrics = m }).Metrics(), "/metrics", http.StatusOK), "\nslipway_leader 0\n", "\nslipway_delivery_log_age_seconds 0\n")
 }
 
 // A caller that puts names into labels can't grow them without end.

@@ -32,10 +32,16 @@ func (s *Server) listRuns(c echo.Context) error {
 	return s.render(c, http.StatusOK, "runs", p)
 }
 
+// toRuns is for whoever shortens a run's address.
+func (s *Server) toRuns(c echo.Context) error {
+	return c.Redirect(http.StatusMovedPermanently, (&url.URL{Path: "/", RawQuery: c.QueryString()}).String())
+}
+
 type runPage struct {
 	Run      Run
-	Delivery *Delivery // with the decision; nil when it is no longer kept
-	Graph    bool      // worth drawing
+	Delivery *Delivery        // with the decision; nil when it is no longer kept
+	Graph    bool             // worth drawing
+	Tails    map[string]*tail // of the logs of jobs that run, by the job's name
 }
 
 func (s *Server) showRun(c echo.Context) error {
@@ -44,7 +50,7 @@ func (s *Server) showRun(c echo.Context) error {
 	if err != nil {
 		return notFound(err, "There is no run of this name, or it is no longer kept.")
 	}
-	body := runPage{Run: run, Graph: len(run.Jobs) > 1}
+	body := runPage{Run: run, Graph: len(run.Jobs) > 1, Tails: s.tails(ctx, run)}
 	if jobs.ValidGUID(run.Delivery) {
 		decision, err := s.decision(ctx, run.Delivery)
 		if err != nil {
@@ -82,7 +88,7 @@ func (s *Server) showLog(c echo.Context) error {
 	if err != nil {
 		return notFound(err, "There is no such run, or it is no longer kept.")
 	}
-	tail, err := s.readTail(c.Request().Context(), key)
+	tail, err := s.readTail(c.Request().Context(), key, "", maxLogLines)
 	if err != nil {
 		return err
 	}

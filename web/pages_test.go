@@ -197,7 +197,7 @@ func TestRunPage(t *testing.T) {
 		{"crash", s.crash, []string{"rollout failed: Deployment tks/tks-contract did not become ready", "panic: contract: no schema", "CrashLoopBackOff", "Rolled back to revision 6"},
 			[]string{`<span class="a1">ERROR</span>`, `rel="noopener noreferrer nofollow" href="https://kubernetes.io/`, "<table>", `<details id="details-rollout" open>`}},
 		{"docker", s.docker, []string{"Dockerfile line 7", "undefined: contract.Serve", "only on pushes to main; this is a pull request", "Skipped"},
-			[]string{`href="https://github.com/acme/tks-contract/blob/` + s.docker.SHA + `/Dockerfile#L7"`, `href="https://github.com/acme/tks-contract/pull/41"`}},
+			[]string{`href="https://github.com/acme/tks-contract/blob/` + s.docker.SHA + `/Dockerfile#L7"`, "<p>undefined: <code>contract.Serve</code></p>", `href="https://github.com/acme/tks-contract/pull/41"`}},
 		{"held", s.held, []string{"Held: the pull request comes from a fork", "untrusted: the pull request comes from a fork", "/ok-to-test"}, nil},
 		{"superseded", s.superseded, []string{"Cancelled: superseded by a newer push"}, nil},
 		{"running", s.running, []string{"Running image; 1 job to follow.", "Waiting for image.", "Worked on by slipway-0."},
@@ -221,6 +221,15 @@ func TestRunPage(t *testing.T) {
 	body(t, h, "/runs/r-doesnotexist", http.StatusNotFound)
 	body(t, h, "/runs/..%2f..%2fetc", http.StatusNotFound)
 	body(t, h, "/runs/a.b*", http.StatusNotFound)
+}
+
+func TestShortenedAddress(t *testing.T) {
+	h := newWorld().server(t).Pages()
+	for path, want := range map[string]string{"/runs": "/", "/runs/": "/", "/runs/?state=failed": "/?state=failed"} {
+		if w := ask(t, h, path); w.Code != http.StatusMovedPermanently || w.Header().Get("Location") != want {
+			t.Errorf("%s: %d to %q, want %q", path, w.Code, w.Header().Get("Location"), want)
+		}
+	}
 }
 
 func TestPublicPagesTellNoWorker(t *testing.T) {

@@ -108,7 +108,7 @@ func fillSample(tb testing.TB, w *world, now time.Time) *sample {
 			Details:    "Step `RUN go build -o /out/contract ./cmd/contract` of stage **builder** failed after 3.1s.",
 			Annotations: []jobs.Annotation{
 				{Path: "Dockerfile", Line: 7, Level: "failure", Title: "exit code 1", Message: "RUN go build -o /out/contract ./cmd/contract"},
-				{Path: "cmd/contract/main.go", Line: 23, Level: "warning", Message: "undefined: contract.Serve"},
+				{Path: "cmd/contract/main.go", Line: 23, Level: "warning", Message: "undefined: `contract.Serve`"},
 			},
 			Tail: []string{"# github.com/acme/tks-contract/cmd/contract", "cmd/contract/main.go:23:11: undefined: contract.Serve"},
 		}, "#1 [internal] load build definition from Dockerfile", "#5 [builder 3/4] COPY . .", "#6 [builder 4/4] RUN go build -o /out/contract ./cmd/contract",
@@ -233,7 +233,7 @@ func builtResult(sha string) jobs.Result {
 }
 
 var buildLog = []string{
-	"slipway: claim 1 by slipway-0",
+	"source: acme/tks-contract, 41 files, 212 KB",
 	"#1 [internal] load build definition from Dockerfile",
 	"#1 transferring dockerfile: 412B done",
 	"#2 [internal] load metadata for docker.io/library/golang:1.26-alpine",

@@ -189,6 +189,11 @@ func (s *Server) shapeWholeRun(r jobs.Run, revision uint64, results map[string]j
 	return v
 }
 
+// DescribeDelivery is a delivery with a whole decision about it, stored or only rehearsed.
+func DescribeDelivery(d jobs.Delivery, decision jobs.Decision) Delivery {
+	return shapeDelivery(d.GUID, &d, &decision, true)
+}
+
 // shapeDelivery joins what was received and what was decided; either may be missing.
 func shapeDelivery(guid string, d *jobs.Delivery, dec *jobs.Decision, whole bool) Delivery {
 	v := Delivery{GUID: guid, Reason: "Not decided yet."}

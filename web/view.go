@@ -56,6 +56,7 @@ func (s *Server) functions() template.FuncMap {
 		"value":      value,
 		"logPath":    logPath,
 		"layout":     layout,
+		"tailLines":  func() int { return tailLines },
 		"add":        func(a, b int) int { return a + b },
 		"queryRuns":  queryRuns,
 		"queryHooks": queryDeliveries,

@@ -48,7 +48,7 @@ type Deliveries interface {
 
 // Logs are read, never written; a jobs.Logs is one.
 type Logs interface {
-	Read(ctx context.Context, key jobs.LogKey, follow bool, each func(jobs.LogChunk) error) error
+	Read(ctx context.Context, key jobs.LogKey, what jobs.LogRange, each func(jobs.LogChunk) error) error
 }
 
 // Options are what a Server is made of. Fields without a note are needed.
@@ -178,6 +178,8 @@ func (s *Server) Pages() http.Handler {
 	e := s.echo()
 	get(e, "/", s.listRuns)
 	get(e, "/live", s.liveRuns)
+	get(e, "/runs", s.toRuns)
+	get(e, "/runs/", s.toRuns)
 	get(e, "/runs/:id", s.showRun)
 	get(e, "/runs/:id/live", s.liveRun)
 	get(e, "/runs/:id/jobs/:job/log", s.showLog)

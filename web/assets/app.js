@@ -7,19 +7,12 @@
 
   // Times, in the form that view.go gives them.
   const span = (ms) => {
-    const s = Math.max(0, ms) / 1000;
-    if (s < 60) return Math.floor(s) + "s";
-    if (s < 3600) return Math.floor(s / 60) + "m " + Math.floor(s % 60) + "s";
-    if (s < 86400) return Math.floor(s / 3600) + "h " + Math.floor((s % 3600) / 60) + "m";
-    return Math.floor(s / 86400) + "d " + Math.floor((s % 86400) / 3600) + "h";
+    const [s, m, h, d] = [1, 60, 3600, 86400].map((n) => Math.floor(Math.max(0, ms) / 1000 / n));
+    return d ? `${d}d ${h % 24}h` : h ? `${h}h ${m % 60}m` : m ? `${m}m ${s % 60}s` : `${s}s`;
   };
   const ago = (ms) => {
-    const s = ms / 1000;
-    if (s < 10) return "just now";
-    if (s < 60) return Math.floor(s) + "s ago";
-    if (s < 3600) return Math.floor(s / 60) + "m ago";
-    if (s < 172800) return Math.floor(s / 3600) + "h ago";
-    return Math.floor(s / 86400) + "d ago";
+    const h = Math.floor(ms / 36e5);
+    return ms < 1e4 ? "just now" : (h >= 24 && h < 48 ? h + "h" : span(ms).split(" ")[0]) + " ago";
   };
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   const tick = () => {
@@ -31,7 +24,12 @@
 
   // Parts of the page as the server last sent them, by ID: only what differs is replaced, so that open details, the
   // focus and the place on the page stay.
-  const sent = new Map(all("[data-part]").map((part) => [part.id, part.outerHTML]));
+  const shape = (part) => {
+    const copy = part.cloneNode(true);
+    for (const list of all("[data-tail]", copy)) list.replaceChildren(); // they grow by themselves
+    return copy.outerHTML;
+  };
+  const sent = new Map(all("[data-part]").map((part) => [part.id, shape(part)]));
   const swap = (part, fresh) => {
     const open = all("details[id]", part).filter((d) => d.open).map((d) => d.id);
     const active = part.contains(document.activeElement) ? document.activeElement : null;
@@ -44,6 +42,23 @@
     const sentence = document.querySelector("[data-say]");
     if (sentence) set(one("said"), sentence.textContent);
   };
+
+  // The last lines of running jobs as last heard, by the ID of their list, which may be on the page only later.
+  const heard = new Map();
+  const grow = () => {
+    for (const list of all("[data-tail]")) {
+      const rows = document.createElement("template"), last = list.lastElementChild;
+      rows.innerHTML = heard.get(list.id) || "";
+      for (const row of [...rows.content.children]) if (!last || row.value > last.value) list.append(row);
+      while (list.childElementCount > list.dataset.tail) list.firstElementChild.remove();
+    }
+  };
+  const tail = (e) => {
+    const { id, html } = JSON.parse(e.data);
+    heard.set(id, html);
+    grow();
+  };
+
   let busy = false, again = false;
   const refresh = async () => {
     if (busy) { again = true; return; }
@@ -54,13 +69,14 @@
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of all("[data-part]")) {
           const fresh = page.getElementById(part.id);
-          if (!fresh || fresh.outerHTML === sent.get(part.id)) continue;
-          sent.set(part.id, fresh.outerHTML);
+          if (!fresh || shape(fresh) === sent.get(part.id)) continue;
+          sent.set(part.id, shape(fresh));
           swap(part, document.adoptNode(fresh));
         }
         document.title = page.title;
         say();
         tick();
+        grow();
       }
     } catch { /* the connection is lost; the next event or look tries again */ }
     busy = false;
@@ -89,7 +105,7 @@
   };
 
   const live = document.body.dataset.live;
-  if (live) listen(() => live, { change: refresh, end: refresh }, refresh);
+  if (live) listen(() => live, { change: refresh, tail, end: refresh }, refresh);
 
   // Logs.
   const log = one("log");
