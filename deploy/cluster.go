@@ -77,6 +77,7 @@ type offers struct {
 	documents *documentCache
 	discovery discovery.CachedDiscoveryInterface
 	mapper    meta.RESTMapper
+	schema    *sharedSchema
 }
 
 // The name under which Helm's own binary writes fields. With another one, a later
@@ -147,18 +148,21 @@ func (c *Cluster) offered() (*offers, error) {
 		return c.offers, nil
 	}
 	config := rest.CopyConfig(c.config)
+	config.Timeout = c.timing.readLimit
 	documents := &documentCache{}
 	config.Wrap(documents.wrap)
 	disc, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("set up discovery of cluster %s: %w", c.name, err)
 	}
-	cached := keptDiscovery{memory.NewMemCacheClient(disc)}
-	c.offers = &offers{
+	cached := &keptDiscovery{CachedDiscoveryInterface: memory.NewMemCacheClient(disc), server: disc}
+	o := &offers{
 		since: time.Now(), documents: documents, discovery: cached,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached),
 	}
-	return c.offers, nil
+	o.schema = &sharedSchema{getter: &getter{config: config, offers: o}}
+	c.offers = o
+	return o, nil
 }
 
 // forget makes the next rollout ask again what the API server offers.

@@ -259,7 +259,7 @@ func (r *rollout) diagnose(ctx context.Context, rel *release.Release, err error,
 		said = clip(err.Error(), maxCause)
 		failure.Reason = cmp.Or(failure.Reason, ReasonNotReady)
 	}
-	failure.Sentence = fmt.Sprintf("%s %s: %s.", subject, verb, strings.TrimSuffix(said, "."))
+	failure.Sentence = fmt.Sprintf("%s %s: %s.", subject, verb, strings.TrimRight(said, ".: "))
 	if len(failure.LogTail) > 0 {
 		failure.Sentence += " Its last lines are quoted."
 	}

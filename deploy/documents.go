@@ -7,7 +7,12 @@ import (
 	"strings"
 	"sync"
 
+	"helm.sh/helm/v4/pkg/kube"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/openapi"
+	"k8s.io/kubectl/pkg/validation"
 )
 
 // Bounds of what is kept of one API server's descriptions.
@@ -99,7 +104,7 @@ func apiPath(p string) []string {
 }
 
 // describesAPI tells discovery and OpenAPI documents from objects. /version is not among
-// them: Helm asks it to see whether the API server is there.
+// them: Ping asks it to see whether the API server is there.
 func describesAPI(path []string) bool {
 	if len(path) == 0 {
 		return false
@@ -120,6 +125,68 @@ func describesAPI(path []string) bool {
 // Cluster.forget does that when it is due.
 type keptDiscovery struct {
 	discovery.CachedDiscoveryInterface
+	server *discovery.DiscoveryClient
+
+	mu      sync.Mutex
+	version *version.Info
 }
 
-func (keptDiscovery) Invalidate() {}
+func (*keptDiscovery) Invalidate() {}
+
+// OpenAPIV3 leaves the documents to documentCache: the memory cache would keep errors too.
+func (d *keptDiscovery) OpenAPIV3() openapi.Client { return d.server.OpenAPIV3() }
+
+// ServerVersion asks once.
+func (d *keptDiscovery) ServerVersion() (*version.Info, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.version == nil {
+		v, err := d.CachedDiscoveryInterface.ServerVersion()
+		if err != nil {
+			return nil, err
+		}
+		d.version = v
+	}
+	return d.version, nil
+}
+
+// sharedSchema is kubectl's check of objects before they are sent. For a kind whose
+// fields the API server checks itself, that is all it finds out; it reads a large
+// document for it, and remembers what it found. So one serves all rollouts.
+type sharedSchema struct {
+	getter *getter
+
+	mu     sync.Mutex
+	schema validation.Schema // nil before the first use
+}
+
+// ValidateBytes checks one object.
+func (s *sharedSchema) ValidateBytes(object []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.schema == nil {
+		schema, err := kube.New(s.getter).Factory.Validator(metav1.FieldValidationStrict)
+		if err != nil {
+			return err
+		}
+		s.schema = schema
+	}
+	err := s.schema.ValidateBytes(object)
+	if err != nil {
+		s.schema = nil // it remembers errors too, those of the connection among them
+	}
+	return err
+}
+
+// sharingFactory is what Helm gets clients from, with the schema that is shared.
+type sharingFactory struct {
+	kube.Factory
+	strict validation.Schema
+}
+
+func (f sharingFactory) Validator(directive string) (validation.Schema, error) {
+	if directive == metav1.FieldValidationStrict {
+		return f.strict, nil
+	}
+	return f.Factory.Validator(directive)
+}

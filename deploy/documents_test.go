@@ -1,11 +1,15 @@
 package deploy
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
 )
 
 func TestDocumentsAreFetchedOnce(t *testing.T) {
@@ -63,5 +67,59 @@ func TestDocumentsAreFetchedOnce(t *testing.T) {
 	get("GET", "/apis/new/v1", "json")
 	if hits.Load()-before != 2 {
 		t.Error("an error was kept")
+	}
+}
+
+// A kind's check is worked out once for all rollouts; what went wrong meanwhile is not remembered.
+func TestSchemaIsShared(t *testing.T) {
+	type doc = map[string]any
+	answers := map[string]doc{
+		"/openapi/v3": {"paths": doc{"api/v1": doc{"serverRelativeURL": "/openapi/v3/api/v1?hash=1"}}},
+		"/openapi/v3/api/v1": {"openapi": "3.0.0", "info": doc{"title": "Kubernetes", "version": "1"}, "paths": doc{"/api/v1/configmaps/{name}": doc{"patch": doc{
+			"x-kubernetes-group-version-kind": doc{"group": "", "version": "v1", "kind": "ConfigMap"},
+			"parameters":                      []doc{{"name": "fieldValidation", "in": "query"}},
+		}}}},
+	}
+	var hits, broken atomic.Int32
+	broken.Store(1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		hits.Add(1)
+		answer := answers[req.URL.Path]
+		if broken.Load() == 1 || answer == nil {
+			http.Error(w, "not today", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	defer server.Close()
+	c, err := newCluster("test", &rest.Config{Host: server.URL}, testLog(t), defaultTiming())
+	if err != nil {
+		t.Fatal(err)
+	}
+	offers, err := c.offered()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() error {
+		return offers.schema.ValidateBytes([]byte(`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}`))
+	}
+	if err := check(); err == nil {
+		t.Error("an API server that fails lets an object pass")
+	}
+	broken.Store(0)
+	if err := check(); err != nil {
+		t.Errorf("the API server is well again: %v", err)
+	}
+	before := hits.Load()
+	start := time.Now()
+	for range 100 {
+		if err := check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("100 checks in %s", time.Since(start))
+	if got := hits.Load() - before; got != 0 {
+		t.Errorf("the API server was asked %d times more", got)
 	}
 }

@@ -94,11 +94,11 @@ func assertScope(t *testing.T, err error, object string) {
 func TestDefinitionsInTheChartAreRefused(t *testing.T) {
 	root := chartTree(t, map[string]string{"charts/shop/crds/thing.yaml": "kind: CustomResourceDefinition\n"})
 	rel := Release{Namespace: "tks", Name: "shop", Source: root, Chart: "charts/shop"}
-	if _, _, f := rel.load(); f == nil || f.Reason != ReasonOutsideNamespace || !strings.Contains(f.Sentence, "crds/thing.yaml") {
+	if _, f := rel.load(); f == nil || f.Reason != ReasonOutsideNamespace || !strings.Contains(f.Sentence, "crds/thing.yaml") {
 		t.Errorf("got %+v", f)
 	}
 	rel.AllowClusterScoped = true
-	if _, _, f := rel.load(); f != nil {
+	if _, f := rel.load(); f != nil {
 		t.Errorf("refused though allowed: %s", f.Sentence)
 	}
 }

@@ -71,8 +71,13 @@ func (r *rollout) kubeClient() *guardedClient {
 	c := kube.New(r.getter)
 	c.Namespace = r.release.Namespace
 	c.SetLogger(r.helmLog)
+	c.Factory = sharingFactory{c.Factory, r.getter.offers.schema}
 	return &guardedClient{c, r.release.Namespace, r.release.AllowClusterScoped, r.watch}
 }
+
+// IsReachable is asked before each action. The release's history was read just then, from
+// the same API server.
+func (g *guardedClient) IsReachable() error { return nil }
 
 // Build parses a manifest.
 func (g *guardedClient) Build(r io.Reader, validate bool) (kube.ResourceList, error) {
@@ -81,6 +86,15 @@ func (g *guardedClient) Build(r io.Reader, validate bool) (kube.ResourceList, er
 		return nil, err
 	}
 	return objects, checkScope(objects, g.namespace, g.clusterScoped)
+}
+
+// GetWaiterWithOptions returns Helm's waiter, for what is not ready already.
+func (g *guardedClient) GetWaiterWithOptions(strategy kube.WaitStrategy, options ...kube.WaitOption) (kube.Waiter, error) {
+	waiter, err := g.Client.GetWaiterWithOptions(strategy, options...)
+	if err != nil {
+		return nil, err
+	}
+	return readyWaiter{waiter, g.watch.log}, nil
 }
 
 // Create applies objects that are new: those of a first installation, and hooks.
@@ -131,6 +145,7 @@ type records struct {
 	begun     bool             // a revision is being recorded, or is
 	abandoned bool             // none may be recorded any more
 	created   *release.Release // newest recorded by this rollout
+	known     *snapshot        // what history read, until something is written
 	err       error            // first record that could not be written; Helm swallows some
 }
 
@@ -207,6 +222,7 @@ func (d *records) Create(key string, rls releaser.Releaser) error {
 	if !d.begin() {
 		return errors.New("the rollout was abandoned")
 	}
+	d.forget()
 	d.owner.stamp(rel)
 	if err := d.Driver.Create(key, rel); err != nil {
 		return d.note("record revision "+key, err)
@@ -219,6 +235,7 @@ func (d *records) Create(key string, rls releaser.Releaser) error {
 }
 
 func (d *records) Update(key string, rls releaser.Releaser) error {
+	d.forget()
 	return d.note("update revision "+key, d.Driver.Update(key, rls))
 }
 
@@ -227,23 +244,30 @@ func (d *records) Get(key string) (releaser.Releaser, error) {
 	return rls, d.note("read revision "+key, err)
 }
 
+// Query reads the revisions with all of these labels. Helm asks up to three times for
+// those that history has just read: what was decided from is what it works on.
 func (d *records) Query(labels map[string]string) ([]releaser.Releaser, error) {
+	d.mu.Lock()
+	known := d.known
+	d.mu.Unlock()
+	if known != nil && known.name == labels["name"] {
+		return known.query(labels)
+	}
 	rls, err := d.Driver.Query(labels)
 	return rls, d.note("read the release's history", err)
 }
 
 func (d *records) Delete(key string) (releaser.Releaser, error) {
+	d.forget()
 	rls, err := d.Driver.Delete(key)
 	return rls, d.note("delete revision "+key, err)
 }
 
-// history is the release's revisions, oldest first; none is no error.
+// history reads the release's revisions, oldest first; none is no error.
 func (d *records) history(name string) ([]*release.Release, error) {
+	d.forget()
 	found, err := d.storage().History(name)
-	if errors.Is(err, driver.ErrReleaseNotFound) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, driver.ErrReleaseNotFound) {
 		return nil, err
 	}
 	history := make([]*release.Release, 0, len(found))
@@ -255,7 +279,39 @@ func (d *records) history(name string) ([]*release.Release, error) {
 		history = append(history, rel)
 	}
 	slices.SortFunc(history, func(a, b *release.Release) int { return a.Version - b.Version })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known = &snapshot{name: name, revisions: history}
 	return history, nil
+}
+
+func (d *records) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known = nil
+}
+
+// snapshot is all revisions of a release at one time.
+type snapshot struct {
+	name      string
+	revisions []*release.Release // oldest first
+}
+
+func (s *snapshot) query(labels map[string]string) ([]releaser.Releaser, error) {
+	var found []releaser.Releaser
+	for _, rel := range s.revisions {
+		all := true
+		for key, value := range labels {
+			all = all && rel.Labels[key] == value
+		}
+		if all {
+			found = append(found, rel)
+		}
+	}
+	if len(found) == 0 {
+		return nil, driver.ErrReleaseNotFound
+	}
+	return found, nil
 }
 
 func asRelease(rls releaser.Releaser) (*release.Release, error) {

@@ -53,7 +53,7 @@ func (o Owner) work() string {
 }
 
 // acquireLease returns a context that ends when the lease is lost, with ErrLeaseLost as
-// its cause, or a *LeaseHeldError.
+// its cause, or a *LeaseHeldError. It creates the namespace when that is absent.
 func (c *Cluster) acquireLease(ctx context.Context, namespace, release string, owner Owner) (context.Context, *lease, error) {
 	l := &lease{
 		client: c.client.CoordinationV1().Leases(namespace),
@@ -70,7 +70,13 @@ func (c *Cluster) acquireLease(ctx context.Context, namespace, release string, o
 		if err == nil {
 			break
 		}
-		again := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+		again := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+		if apierrors.IsNotFound(err) { // as a rule, its namespace
+			if err := c.ensureNamespace(ctx, namespace); err != nil {
+				return nil, nil, err
+			}
+			again = true
+		}
 		if !again || attempt == 4 {
 			var held *LeaseHeldError
 			if errors.As(err, &held) {

@@ -12,18 +12,20 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
 
 // leaseServer is the part of an API server that keeps Leases: create-once, updates only
-// of the version read. It can be away.
+// of the version read. It can be away. Its only namespace is tks, which may be missing.
 type leaseServer struct {
 	*httptest.Server
 	mu      sync.Mutex
 	leases  map[string]*coordinationv1.Lease
 	version int
 	away    bool
+	missing bool        // the namespace
 	updates chan string // holder of every update
 }
 
@@ -38,7 +40,10 @@ func newLeaseServer(t *testing.T) *leaseServer {
 		return nil, http.StatusNotFound
 	}))
 	mux.HandleFunc("POST "+base, s.answer(func(_ string, in *coordinationv1.Lease) (any, int) {
-		if s.leases[in.Name] != nil {
+		switch {
+		case s.missing:
+			return metav1.StatusReasonNotFound, http.StatusNotFound
+		case s.leases[in.Name] != nil:
 			return metav1.StatusReasonAlreadyExists, http.StatusConflict
 		}
 		return s.store(in), http.StatusCreated
@@ -52,6 +57,16 @@ func newLeaseServer(t *testing.T) *leaseServer {
 			return metav1.StatusReasonConflict, http.StatusConflict
 		}
 		return s.store(in), http.StatusOK
+	}))
+	mux.HandleFunc("GET /api/v1/namespaces/tks", s.answer(func(string, *coordinationv1.Lease) (any, int) {
+		if s.missing {
+			return metav1.StatusReasonNotFound, http.StatusNotFound
+		}
+		return &corev1.Namespace{}, http.StatusOK
+	}))
+	mux.HandleFunc("POST /api/v1/namespaces", s.answer(func(string, *coordinationv1.Lease) (any, int) {
+		s.missing = false
+		return &corev1.Namespace{}, http.StatusCreated
 	}))
 	s.Server = httptest.NewServer(mux)
 	t.Cleanup(s.Close)
@@ -141,6 +156,15 @@ func mustBeHeld(t *testing.T, c *Cluster, owner Owner) *LeaseHeldError {
 		t.Fatalf("got %v, want the lease to be held", err)
 	}
 	return held
+}
+
+func TestLeaseInANamespaceThatIsMissing(t *testing.T) {
+	server := newLeaseServer(t)
+	server.missing = true
+	acquire(t, server.cluster(t), ownerOfRun("1"))
+	if server.missing {
+		t.Error("the namespace was not created")
+	}
 }
 
 func TestLeaseIsHeldRenewedAndGivenBack(t *testing.T) {

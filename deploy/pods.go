@@ -47,7 +47,9 @@ func (r *rollout) fenced(next http.RoundTripper) http.RoundTripper {
 func (r *rollout) images(ctx context.Context) []RunningImage {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	pods, err := r.watch.client.CoreV1().Pods(r.release.Namespace).List(ctx, metav1.ListOptions{Limit: 5000})
+	known := metav1.ListOptions{Limit: 5000}
+	fromCache(&known)
+	pods, err := r.watch.client.CoreV1().Pods(r.release.Namespace).List(ctx, known)
 	if err != nil {
 		r.cluster.log.Warn("running images not listed", "release", r.release.Name, "error", err)
 		return nil

@@ -38,6 +38,7 @@ func (c *Cluster) Rollout(ctx context.Context, rel Release, log io.Writer) (Outc
 type rollout struct {
 	cluster *Cluster
 	release Release
+	input   input // used up by apply
 	log     *lineLog
 	helmLog slog.Handler
 
@@ -55,11 +56,9 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 	if f := rel.validate(); f != nil {
 		return unchanged(f)
 	}
-	if _, _, f := rel.load(); f != nil {
+	in, f := rel.load()
+	if f != nil {
 		return unchanged(f)
-	}
-	if err := c.ensureNamespace(ctx, rel.Namespace); err != nil {
-		return Outcome{}, err
 	}
 	leased, l, err := c.acquireLease(ctx, rel.Namespace, rel.Name, rel.Owner)
 	if err != nil {
@@ -71,6 +70,7 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 		if err != nil {
 			return Outcome{}, err
 		}
+		r.input = in
 		r.watch.start(leased)
 		out, err := r.run(leased)
 		r.watch.close()
@@ -83,25 +83,34 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 			return unchanged(unknown.failure)
 		}
 		c.forget()
+		if in, f = rel.load(); f != nil {
+			return unchanged(f)
+		}
 	}
 }
 
-// load reads chart and values afresh: Helm changes both.
-func (r Release) load() (*chart.Chart, map[string]any, *Failure) {
+// input is what Helm renders. Helm changes it, so every use needs one of its own.
+type input struct {
+	chart  *chart.Chart
+	values map[string]any
+}
+
+// load reads chart and values.
+func (r Release) load() (input, *Failure) {
 	c, f := loadChart(r.Source, r.Chart)
 	if f != nil {
-		return nil, nil, f
+		return input{}, f
 	}
 	if crds := c.CRDObjects(); len(crds) > 0 && !r.AllowClusterScoped {
 		err := &scopeError{"the custom resource definitions in " + clip(crds[0].Filename, 200),
 			"belong to the whole cluster: let an operator install them"}
-		return nil, nil, err.failure()
+		return input{}, err.failure()
 	}
 	values, f := loadValues(r.Source, r.ValuesFiles, r.Set, c.Values)
 	if f != nil {
-		return nil, nil, f
+		return input{}, f
 	}
-	return c, values, nil
+	return input{c, values}, nil
 }
 
 // begin sets up the connection of one rollout: fenced by the lease, confined to the namespace.
@@ -143,6 +152,7 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 	if p.step == stepRefuse {
 		return Outcome{Status: StatusUnchanged, Failure: p.failure}, nil
 	}
+	r.watch.awaitLists(ctx)
 	if err := r.clear(ctx, p); err != nil {
 		return Outcome{}, err
 	}
@@ -202,10 +212,6 @@ func (r *rollout) waitOptions(waiting context.Context) []kube.WaitOption {
 // the release behind our back. Only its waits end with ours; then it records the failure
 // and returns.
 func (r *rollout) apply(ctx, waiting context.Context, p plan) (*release.Release, *Failure, error) {
-	c, values, failure := r.release.load()
-	if failure != nil {
-		return nil, failure, nil
-	}
 	o := r.release.Owner
 	description := clip(fmt.Sprintf("Slipway: %s at %.12s, run %s, job %s", o.Repository, o.SHA, o.Run, o.Job), 200)
 	cfg, whole := r.configuration(), context.WithoutCancel(ctx)
@@ -217,7 +223,7 @@ func (r *rollout) apply(ctx, waiting context.Context, p plan) (*release.Release,
 		in.Replace = p.step == stepReinstall
 		in.SkipCRDs = !r.release.AllowClusterScoped
 		in.Labels = o.labels()
-		_, err := in.RunWithContext(whole, c, values)
+		_, err := in.RunWithContext(whole, r.input.chart, r.input.values)
 		return err
 	}
 	doing := "installing"
@@ -230,7 +236,7 @@ func (r *rollout) apply(ctx, waiting context.Context, p plan) (*release.Release,
 			up.ServerSideApply, up.MaxHistory = "true", maxHistory
 			up.ResetValues = true // without it, an upgrade without values would take the last ones
 			up.Labels = o.labels()
-			_, err := up.RunWithContext(whole, r.release.Name, c, values)
+			_, err := up.RunWithContext(whole, r.release.Name, r.input.chart, r.input.values)
 			return err
 		}
 	}

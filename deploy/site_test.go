@@ -4,6 +4,7 @@ package deploy
 
 import (
 	"context"
+	"crypto/rand"
 	"os"
 	"strings"
 	"testing"
@@ -42,7 +43,8 @@ func newSite(t testing.TB, engines *enginetest.Engines) *site {
 	}
 	t.Cleanup(func() { _ = source.Close() })
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", "TestEngine", "").Replace(t.Name()))
-	namespace := strings.TrimRight(name[:min(len(name), 50)], "-")
+	// The engines may have seen the test before, and a namespace takes its time to go.
+	namespace := strings.TrimRight(name[:min(len(name), 50)], "-") + "-" + strings.ToLower(rand.Text()[:6])
 	t.Cleanup(func() {
 		_ = c.client.CoreV1().Namespaces().Delete(context.Background(), namespace, metav1.DeleteOptions{})
 	})

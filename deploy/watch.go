@@ -12,6 +12,7 @@ import (
 	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -38,9 +39,10 @@ type watcher struct {
 	drainTime time.Duration
 	giveUp    func()
 
-	stop context.CancelFunc
-	done sync.WaitGroup
-	ctx  context.Context // of the log streams: ends with stop
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	ctx    context.Context     // of the log streams: ends with stop
+	listed []cache.DoneChecker // done when what was there at first is known
 
 	mu      sync.Mutex
 	objects map[objectRef]bool // value: is a hook
@@ -76,16 +78,14 @@ func newWatcher(client kubernetes.Interface, namespace string, log *lineLog, t t
 	}
 }
 
-// start follows until close. It waits a little for the first lists: what is there then
-// is told apart from what the rollout causes.
+// start follows until close.
 func (w *watcher) start(ctx context.Context) {
 	w.ctx, w.stop = context.WithCancel(context.WithoutCancel(ctx))
 	rest := w.client.CoreV1().RESTClient()
 	pods := cache.NewSharedIndexInformer(
-		cache.NewListWatchFromClient(rest, "pods", w.namespace, fields.Everything()), &corev1.Pod{}, 0, nil)
+		cache.NewFilteredListWatchFromClient(rest, "pods", w.namespace, fromCache), &corev1.Pod{}, 0, nil)
 	warnings := cache.NewSharedIndexInformer(
 		cache.NewListWatchFromClient(rest, "events", w.namespace, fields.OneTermEqualSelector("type", corev1.EventTypeWarning)), &corev1.Event{}, 0, nil)
-	synced := []cache.InformerSynced{pods.HasSynced, warnings.HasSynced}
 	for _, h := range []struct {
 		informer cache.SharedIndexInformer
 		handler  cache.ResourceEventHandler
@@ -103,13 +103,26 @@ func (w *watcher) start(ctx context.Context) {
 		_ = h.informer.SetTransform(withoutManagedFields)
 		registered, err := h.informer.AddEventHandler(h.handler)
 		if err == nil {
-			synced = append(synced, registered.HasSynced)
+			w.listed = append(w.listed, registered.HasSyncedChecker())
 		}
 		w.done.Go(func() { h.informer.RunWithContext(w.ctx) })
 	}
-	wait, cancel := context.WithTimeout(ctx, w.drainTime)
+}
+
+// awaitLists waits a little for the first lists, before anything is changed: what is
+// there then is told apart from what the rollout causes.
+func (w *watcher) awaitLists(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, w.drainTime)
 	defer cancel()
-	cache.WaitForCacheSync(wait.Done(), synced...)
+	cache.WaitFor(ctx, "", w.listed...)
+}
+
+// fromCache lets the API server begin with the pods as it knows them. Asked for those of this
+// very moment it may wait for up to 0.1 s, until it knows that it knows them.
+func fromCache(o *metav1.ListOptions) {
+	if o.ResourceVersion == "" {
+		o.ResourceVersion = "0"
+	}
 }
 
 // setGiveUp says what to call when waiting for the release is in vain.

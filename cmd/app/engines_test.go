@@ -98,10 +98,15 @@ func cmdEngine(ts *testscript.TestScript, _ bool, args []string) {
 	must(ts, e.Revive(ctx, args[1]))
 }
 
-// image NAME TAG [DIGEST]: the registry has it, with that digest. $DIGEST is that of its platform's manifest then.
+// image NAME TAG [DIGEST]: the registry has it, with that digest. The tag sha is that of the commit $SHA. $DIGEST is that of its
+// platform's manifest then.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, args, 2, 3, "image NAME TAG [DIGEST]")
-	ref, err := name.ParseReference(ts.Getenv("REGISTRY")+"/"+args[0]+":"+args[1], name.Insecure)
+	tag := args[1]
+	if tag == "sha" {
+		tag = "sha-" + ts.Getenv("SHA")[:12]
+	}
+	ref, err := name.ParseReference(ts.Getenv("REGISTRY")+"/"+args[0]+":"+tag, name.Insecure)
 	must(ts, err)
 	image, err := remote.Image(ref) // of an index, the manifest for linux/amd64
 	if neg {
