@@ -101,7 +101,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 	if matched != nil {
 		operationID = matched.id
 		entry.Operation = matched.id
-		if matched.id != "apps/create-installation-access-token" {
+		if matched.id != "apps/create-installation-access-token" && matched.id != "apps/update-webhook-config-for-app" {
 			entry.Body = cut(string(body), 64<<10)
 		}
 	}
@@ -164,6 +164,9 @@ func (s *Server) perform(c *call, matched *route, limits *budget) answer {
 		return refuse(http.StatusNotImplemented, "not modelled")
 	}
 	if refusal := s.authorize(c, handler.permission); refusal != nil {
+		return *refusal
+	}
+	if refusal := c.archivedRefusal(); refusal != nil {
 		return *refusal
 	}
 	for _, violation := range violations {

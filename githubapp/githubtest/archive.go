@@ -38,8 +38,9 @@ func (s *Server) serveArchive(w http.ResponseWriter, r *http.Request) {
 	format, sha := strings.TrimPrefix(parts[2], "legacy."), parts[3]
 	s.mu.Lock()
 	repo := s.repository(parts[0] + "/" + parts[1])
-	valid := false
+	valid, name := false, ""
 	if repo != nil {
+		name = repo.Owner.Login + "-" + repo.Name
 		window := s.now().Unix() / int64(ticketLifetime/time.Second)
 		ticket := r.URL.Query().Get("token")
 		valid = ticket == ticketFor(repo, sha, window) || ticket == ticketFor(repo, sha, window-1)
@@ -67,7 +68,7 @@ func (s *Server) serveArchive(w http.ResponseWriter, r *http.Request) {
 	}
 	log.Status = http.StatusOK
 	s.record(log)
-	folder := fmt.Sprintf("%s-%s-%s", repo.Owner.Login, repo.Name, sha[:7])
+	folder := name + "-" + sha[:7]
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%s.%s", folder, format))
 	w.Header().Set("ETag", `W/"`+sha+`"`)
 	ctx, cancel := context.WithTimeout(r.Context(), gitTimeout)
@@ -86,7 +87,7 @@ func (s *Server) serveArchive(w http.ResponseWriter, r *http.Request) {
 	}
 	command.Stdout = out
 	if err := command.Run(); err != nil {
-		s.log.Warn("git archive", "repository", repo.FullName(), "error", err)
+		s.log.Warn("git archive", "repository", name, "error", err)
 		panic(http.ErrAbortHandler) // a cut stream, so that nobody takes it for whole
 	}
 }

@@ -159,6 +159,9 @@ func (s *Server) authorize(c *call, permission string) *answer {
 	}
 	if owner := c.params["owner"]; owner != "" {
 		c.repo = s.repository(owner + "/" + c.params["repo"])
+		if to := s.movedTo(owner + "/" + c.params["repo"]); c.repo == nil && to != nil && (c.caller.token == nil || c.caller.token.sees(to)) {
+			return refused(c.redirect(to))
+		}
 		if c.repo == nil || c.caller.token != nil && !c.caller.token.sees(c.repo) {
 			return refused(notFound())
 		}
@@ -174,6 +177,15 @@ func (s *Server) authorize(c *call, permission string) *answer {
 		}
 	}
 	return refused(refuse(http.StatusForbidden, "Resource not accessible by integration"))
+}
+
+// archivedRefusal is GitHub's answer to a write to an archived repository.
+func (c *call) archivedRefusal() *answer {
+	if c.repo == nil || !c.repo.archived || c.r.Method == http.MethodGet {
+		return nil
+	}
+	a := refuse(http.StatusForbidden, "Repository was archived so is read-only.")
+	return &a
 }
 
 // sees reports whether a token covers a repository. Public repositories can be read by every token.

@@ -24,7 +24,7 @@ type CheckRun struct {
 	Summary     string
 	Text        string
 	Annotations []Annotation  // all batches together
-	Actions     []CheckAction // buttons, shown once completed
+	Actions     []CheckAction // buttons; none are shown until the run is completed
 	StartedAt   time.Time
 	CompletedAt time.Time
 }
@@ -72,7 +72,7 @@ func (r *Repository) CheckRuns(sha string) []CheckRun {
 	for _, run := range r.runs {
 		if sha == "" || run.HeadSHA == sha {
 			shown := run.CheckRun
-			shown.Annotations, shown.Actions = slices.Clone(run.Annotations), slices.Clone(run.Actions)
+			shown.Annotations, shown.Actions = slices.Clone(run.Annotations), slices.Clone(run.buttons())
 			list = append(list, shown)
 		}
 	}
@@ -234,6 +234,7 @@ func (run *checkRun) changed(action string, completed bool) {
 		run.repo.s.emit(run.repo, bot, "check_run", "completed", object{"check_run": run.shape()})
 	}
 	run.suite.refresh(bot)
+	run.repo.queueChanged()
 }
 
 func (r *Repository) run(id int64) *checkRun {
@@ -333,10 +334,30 @@ func (c *call) listRuns(match func(*checkRun) bool) answer {
 	})
 }
 
-// RerequestCheckRun is the "Re-run" link of one check run, clicked by user. It resets the run and tells its App only.
+// buttons are the actions that people can click: those of a completed run.
+func (run *checkRun) buttons() []CheckAction {
+	if run.Status != "completed" {
+		return nil
+	}
+	return run.Actions
+}
+
+// mayClick is the error of a click that GitHub doesn't offer: re-running and buttons are for those who may write.
+func (r *Repository) mayClick(user *User) error {
+	if r.mayPush(user) {
+		return nil
+	}
+	return fmt.Errorf("%s may not write to %s, so GitHub shows no buttons: SetPermission can change that", user.Login, r.FullName())
+}
+
+// RerequestCheckRun is the "Re-run" link of one check run, clicked by user, who may write. It resets the run and tells its
+// App only.
 func (r *Repository) RerequestCheckRun(id int64, user *User) error {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if err := r.mayClick(user); err != nil {
+		return fmt.Errorf("re-run check run %d: %w", id, err)
+	}
 	return r.rerequestRun(id, user)
 }
 
@@ -351,12 +372,15 @@ func (r *Repository) rerequestRun(id int64, user *User) error {
 	return nil
 }
 
-// RequestAction is a click of user on a button of a check run. Only completed runs have buttons.
+// RequestAction is a click of user, who may write, on a button of a check run. Only completed runs have buttons.
 func (r *Repository) RequestAction(id int64, identifier string, user *User) error {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if err := r.mayClick(user); err != nil {
+		return fmt.Errorf("click %q on check run %d: %w", identifier, id, err)
+	}
 	run := r.run(id)
-	if run == nil || run.Status != "completed" || !slices.ContainsFunc(run.Actions, func(a CheckAction) bool { return a.Identifier == identifier }) {
+	if run == nil || !slices.ContainsFunc(run.buttons(), func(a CheckAction) bool { return a.Identifier == identifier }) {
 		return fmt.Errorf("click %q on check run %d: there is no such button", identifier, id)
 	}
 	run.suite.tell(user, "check_run", "requested_action", object{"check_run": run.shape(), "requested_action": object{"identifier": identifier}})

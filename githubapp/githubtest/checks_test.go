@@ -48,8 +48,18 @@ func TestCheckRunLife(t *testing.T) {
 	}
 	wantNames(t, w.names(), "check_run.created", "check_run.completed", "check_suite.completed")
 
-	if err := w.repo.RequestAction(run.GetID(), "approve", w.alice); err == nil {
-		t.Error("clicked a button that isn't there")
+	reader := w.CreateUser("rita")
+	w.repo.SetPermission(reader, "triage")
+	for name, err := range map[string]error{
+		"clicked a button that isn't there":     w.repo.RequestAction(run.GetID(), "approve", w.alice),
+		"clicked a button of a run that is not": w.repo.RequestAction(1, "retry", w.alice),
+		"clicked without write access":          w.repo.RequestAction(run.GetID(), "retry", reader),
+		"re-ran a run without write access":     w.repo.RerequestCheckRun(run.GetID(), reader),
+		"re-ran a suite without write access":   w.repo.RerequestSuite(w.app, w.first, reader),
+	} {
+		if err == nil {
+			t.Error(name)
+		}
 	}
 	check(t, w.repo.RequestAction(run.GetID(), "retry", w.alice))
 	check(t, w.repo.RerequestCheckRun(run.GetID(), w.alice))
@@ -61,8 +71,21 @@ func TestCheckRunLife(t *testing.T) {
 	if got, _, err := client.Checks.GetCheckRun(ctx, "acme", "shop", run.GetID()); err != nil || got.GetStatus() != "queued" || got.Conclusion != nil {
 		t.Errorf("re-run, the run is %v, %v", got, err)
 	}
+	if shown := w.repo.CheckRuns(w.first); len(shown[0].Actions) != 0 || w.repo.RequestAction(run.GetID(), "retry", w.alice) == nil {
+		t.Errorf("a run that isn't completed shows %v", shown[0].Actions)
+	}
+	_, _, err = client.Checks.UpdateCheckRun(ctx, "acme", "shop", run.GetID(), github.UpdateCheckRunOptions{Name: "slipway / image", Conclusion: github.String("success")})
+	check(t, err)
+	if shown := w.repo.CheckRuns(w.first); len(shown[0].Actions) != 1 {
+		t.Errorf("completed again it shows %v", shown[0].Actions)
+	}
+	wantNames(t, w.names(), "check_run.completed", "check_suite.completed")
 	check(t, w.repo.RerequestSuite(w.app, w.first, w.alice))
-	wantNames(t, w.names(), "check_suite.rerequested")
+	hooks = w.waitHooks()
+	wantNames(t, w.names(), "check_suite.rerequested") // and nothing about its runs
+	if got := w.repo.CheckRuns(w.first)[0]; got.Status != "queued" || got.Conclusion != "" || field[any](t, hooks[0].body, "check_suite", "conclusion") != nil {
+		t.Errorf("re-run, the suite's run is %+v", got)
+	}
 }
 
 func TestCheckRunLists(t *testing.T) {

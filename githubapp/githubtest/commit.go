@@ -131,16 +131,22 @@ func (r *Repository) SetRefs(refs map[string]string, user *User) error {
 			if !strings.HasPrefix(ref, "refs/heads/") && !strings.HasPrefix(ref, "refs/tags/") {
 				return errors.New("set ref " + ref + ": it must begin with refs/heads/ or refs/tags/")
 			}
-			args := []string{"update-ref", ref, refs[ref]}
-			if refs[ref] == "" {
-				args = []string{"update-ref", "-d", ref}
-			}
-			if _, err := r.git.run(r.s.done, nil, args...); err != nil {
+			if err := r.updateRef(ref, refs[ref]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// updateRef moves a ref, or deletes it when sha is empty.
+func (r *Repository) updateRef(ref, sha string) error {
+	args := []string{"update-ref", ref, sha}
+	if sha == "" {
+		args = []string{"update-ref", "-d", ref}
+	}
+	_, err := r.git.run(r.s.done, nil, args...)
+	return err
 }
 
 // DeleteRef deletes a branch or tag, pushing as user.
@@ -164,15 +170,8 @@ func (r *Repository) Head(branch string) string {
 
 // push runs change, which moves refs, and sends the webhooks that GitHub sends for what moved.
 func (r *Repository) push(user *User, change func() error) error {
-	r.s.mu.Lock()
-	r.s.busy++
-	r.s.mu.Unlock()
-	defer func() {
-		r.s.mu.Lock()
-		r.s.busy--
-		r.s.settled()
-		r.s.mu.Unlock()
-	}()
+	done := r.s.busyUnlocked()
+	defer done()
 	r.pushing.Lock()
 	defer r.pushing.Unlock()
 	before, err := r.git.refs(r.s.done)

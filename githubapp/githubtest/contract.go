@@ -168,7 +168,7 @@ func (c *contract) checkResponse(r *http.Request, matched *route, params map[str
 		return nil
 	}
 	if matched.described.Operation.Responses.Status(status) == nil {
-		if status < 400 {
+		if status < 400 && !isRedirect(status) {
 			return []Violation{{"response", matched.id, "", fmt.Sprintf("status %d is not in the description", status)}}
 		}
 		name := "basic-error"

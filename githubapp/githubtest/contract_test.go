@@ -26,15 +26,18 @@ func TestEveryWaiverIsNeeded(t *testing.T) {
 	p, err := w.repo.OpenPull(githubtest.PullOptions{Head: "bob:fix", User: bob})
 	check(t, err)
 	check(t, w.DeleteRepository(fork))
+	p.Close(bob)
 	_, _, err = client.PullRequests.Get(ctx, "acme", "shop", p.Number)
 	check(t, err)
-	_, _, err = client.PullRequests.List(ctx, "acme", "shop", nil)
+	_, _, err = client.PullRequests.List(ctx, "acme", "shop", &github.PullRequestListOptions{State: "all"})
 	check(t, err)
 	_, _, err = client.PullRequests.ListPullRequestsWithCommit(ctx, "acme", "shop", head, nil)
 	check(t, err)
 	_, _, err = client.Checks.CreateCheckRun(ctx, "acme", "shop", github.CreateCheckRunOptions{Name: "slipway", HeadSHA: w.first})
 	check(t, err)
 	check(t, w.repo.RerequestSuite(w.app, w.first, w.alice))
+	w.app.Delete()
+	w.idle()
 	if unused := w.UnusedWaivers(); len(unused) > 0 {
 		t.Errorf("these waivers excuse nothing: %q", unused)
 	}
@@ -80,7 +83,7 @@ func TestSilentMistakesAreReported(t *testing.T) {
 	if found := w.TakeViolations(); len(found) != 2 || !strings.HasPrefix(found[0]+found[1], "checks/create request /") {
 		t.Errorf("two wrong fields are reported as %q", found)
 	}
-	if status := do(http.MethodGet, "repos/acme/shop/releases/latest", nil); status != http.StatusNotImplemented {
+	if status := do(http.MethodGet, "repos/acme/shop/actions/workflows", nil); status != http.StatusNotImplemented {
 		t.Errorf("an operation that isn't modelled gives %d", status)
 	}
 	w.broke("doesn't know how to do this yet")

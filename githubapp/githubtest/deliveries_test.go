@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,5 +204,88 @@ func TestSubscriptions(t *testing.T) {
 	}
 	if !slices.Equal(events, []string{"installation", "delete"}) {
 		t.Errorf("the quiet App heard %q", events)
+	}
+}
+
+// Some events GitHub never sends, and its log doesn't know them either.
+func TestNeverSent(t *testing.T) {
+	w := newWorld(t, func(o *githubtest.Options) { o.MaxPayload = 30 << 10 })
+	w.pushes("small", strings.Repeat("big ", 8<<10))
+	tags := map[string]string{}
+	for _, tag := range []string{"a", "b", "c", "d"} {
+		tags["refs/tags/"+tag] = w.first
+	}
+	check(t, w.repo.SetRefs(tags, w.alice))
+	w.OnDelivery(func(d githubtest.Delivery) githubtest.Handling { return githubtest.Handling{Unsent: d.Event == "push"} })
+	w.pushes("unsent")
+	w.idle()
+	var pushed []string
+	for _, d := range w.Deliveries() {
+		if d.Event == "push" || d.Event == "create" {
+			pushed = append(pushed, field[string](t, d.Payload, "head_commit", "message"))
+		}
+	}
+	if !slices.Equal(pushed, []string{"small"}) || w.repo.Head("main") == w.first {
+		t.Errorf("the log has the pushes %q", pushed)
+	}
+}
+
+func TestThrottled(t *testing.T) {
+	w := newWorld(t)
+	w.OnDelivery(func(d githubtest.Delivery) githubtest.Handling {
+		return githubtest.Handling{Throttle: d.Event == "push", Drop: d.Event != "push"}
+	})
+	w.pushes("late")
+	w.idle()
+	since := w.clock.Now()
+	w.clock.advance(2 * time.Minute)
+	client := w.tokenClient(w.jwt(`{"alg":"RS256"}`, map[string]any{"iat": w.clock.Now().Unix(), "exp": w.clock.Now().Unix() + 60, "iss": "4711"}))
+	w.Release()
+	if got := w.messages(); !slices.Equal(got, []string{"late"}) {
+		t.Errorf("arrived: %q", got)
+	}
+	request, err := client.NewRequest(http.MethodGet, "app/hook/deliveries", nil)
+	check(t, err)
+	var list []struct {
+		Event       string
+		DeliveredAt time.Time  `json:"delivered_at"`
+		ThrottledAt *time.Time `json:"throttled_at"`
+	}
+	_, err = client.Do(t.Context(), request, &list)
+	check(t, err)
+	if list[0].Event != "push" || list[0].ThrottledAt == nil || list[0].ThrottledAt.Sub(since).Abs() > time.Second || list[0].DeliveredAt.Sub(*list[0].ThrottledAt) < time.Minute {
+		t.Errorf("the log begins with %+v", list[0])
+	}
+}
+
+// An event is delivered when any attempt of its GUID says OK.
+func TestSeveralAttempts(t *testing.T) {
+	w := newWorld(t)
+	w.OnDelivery(onlyPushes)
+	w.hooks.answer(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) })
+	w.pushes("unlucky")
+	w.idle()
+	attempts := func() (statuses []string, redelivered []bool) {
+		w.idle()
+		for _, d := range w.Deliveries() {
+			if d.Event == "push" && field[string](t, d.Payload, "head_commit", "message") == "unlucky" {
+				statuses, redelivered = append(statuses, d.Status), append(redelivered, d.Redelivery)
+			}
+		}
+		return statuses, redelivered
+	}
+	guid := w.hooks.all()[0].header.Get("X-GitHub-Delivery")
+	check(t, w.Redeliver(guid))
+	w.idle()
+	w.hooks.answer(nil)
+	check(t, w.Redeliver(guid))
+	statuses, redelivered := attempts()
+	if !slices.Equal(statuses, []string{"Bad Gateway", "Bad Gateway", "OK"}) || !slices.Equal(redelivered, []bool{false, true, true}) {
+		t.Errorf("the attempts are %q, %v", statuses, redelivered)
+	}
+	for _, h := range w.hooks.all() {
+		if h.header.Get("X-GitHub-Delivery") != guid {
+			t.Errorf("an attempt has the GUID %s", h.header.Get("X-GitHub-Delivery"))
+		}
 	}
 }

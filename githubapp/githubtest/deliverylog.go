@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Deliveries returns the delivery log of all Apps, oldest attempt first. It holds the newest 10,000 to 20,000 attempts.
@@ -55,7 +56,7 @@ func (s *Server) Redeliver(guid string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range slices.Backward(s.hooks.log) {
-		if d.GUID == guid {
+		if d.GUID == guid && s.apps[d.App] != nil {
 			s.redeliver(d)
 			return nil
 		}
@@ -71,7 +72,7 @@ func (s *Server) redeliver(d *Delivery) {
 
 func (s *Server) deliveryShape(d *Delivery) object {
 	shape := object{"id": d.ID, "guid": d.GUID, "delivered_at": stamp(d.DeliveredAt), "redelivery": d.Redelivery, "duration": d.Duration.Seconds(),
-		"status": d.Status, "status_code": d.StatusCode, "event": d.Event, "action": orNil(d.Action), "installation_id": nil, "repository_id": nil, "throttled_at": nil}
+		"status": d.Status, "status_code": d.StatusCode, "event": d.Event, "action": orNil(d.Action), "installation_id": nil, "repository_id": nil, "throttled_at": stampOrNil(d.ThrottledAt)}
 	if d.Installation != 0 {
 		shape["installation_id"] = d.Installation
 	}
@@ -92,9 +93,12 @@ func (c *call) logged() []*Delivery {
 	return list
 }
 
+// cursorPrefix makes cursors opaque, as GitHub's are.
+const cursorPrefix = "v1_"
+
 func listDeliveries(c *call) answer {
 	size := min(max(number(c.query.Get("per_page"), 30), 1), 100)
-	cursor, _ := strconv.ParseInt(c.query.Get("cursor"), 10, 64)
+	cursor, _ := strconv.ParseInt(strings.TrimPrefix(c.query.Get("cursor"), cursorPrefix), 10, 64)
 	var list []*Delivery
 	for _, d := range c.logged() {
 		failed := d.StatusCode >= 400 && d.StatusCode <= 599
@@ -107,7 +111,7 @@ func listDeliveries(c *call) answer {
 	a := ok(nil)
 	if len(list) > size {
 		query := c.r.URL.Query()
-		query.Set("cursor", strconv.FormatInt(list[size].ID, 10))
+		query.Set("cursor", cursorPrefix+strconv.FormatInt(list[size].ID, 10))
 		a.header.Set("Link", fmt.Sprintf("<%s>; rel=%q", c.s.api("app/hook/deliveries?%s", query.Encode()), "next"))
 		list = list[:size]
 	}

@@ -15,6 +15,8 @@ type Deployment struct {
 	SHA         string
 	Ref         string
 	Environment string
+	Transient   bool // the environment goes away one day
+	Production  bool // people use it
 	Description string
 	Statuses    []DeploymentStatus // oldest first
 }
@@ -31,11 +33,11 @@ type DeploymentStatus struct {
 
 type deployment struct {
 	Deployment
-	task                  string
-	payload               any
-	transient, production bool
-	created               time.Time
-	app                   *App
+	task     string
+	original string // the environment it was made for; a status may name another
+	payload  any
+	created  time.Time
+	app      *App
 }
 
 // maxDeploymentText is GitHub's bound for descriptions, which its description of the API doesn't hold.
@@ -73,10 +75,8 @@ func createDeployment(c *call) answer {
 		return invalid("Deployment", "ref", "invalid", "No ref found for: "+w.Ref)
 	}
 	if w.AutoMerge == nil || *w.AutoMerge {
-		// Left alone, GitHub brings the branch up to date with the default branch first.
-		base := r.git.commitOf(c.s.done, "refs/heads/"+r.DefaultBranch)
-		if isBranch := r.git.commitOf(c.s.done, "refs/heads/"+w.Ref) != "" && w.Ref != r.DefaultBranch; isBranch && base != "" && !r.git.isAncestor(c.s.done, base, sha) {
-			return answer{status: http.StatusAccepted, header: http.Header{}, body: object{"message": fmt.Sprintf("Auto-merged %s into %s on deployment.", r.DefaultBranch, w.Ref)}}
+		if merged := c.autoMerge(w.Ref, sha); merged != nil {
+			return *merged
 		}
 	}
 	if failing := r.failingContexts(sha, w.Contexts); len(failing) > 0 {
@@ -84,13 +84,13 @@ func createDeployment(c *call) answer {
 		a.body.(object)["errors"] = []any{object{"contexts": failing, "resource": "Deployment", "field": "required_contexts", "code": "invalid"}}
 		return a
 	}
-	d := &deployment{Deployment: Deployment{ID: c.s.nextID(), SHA: sha, Ref: w.Ref, Environment: w.Environment}, task: w.Task, payload: object{}, transient: w.Transient,
-		production: w.Environment == "production", created: c.s.now(), app: c.caller.token.installation.App}
+	d := &deployment{Deployment: Deployment{ID: c.s.nextID(), SHA: sha, Ref: w.Ref, Environment: w.Environment, Transient: w.Transient,
+		Production: w.Environment == "production"}, task: w.Task, original: w.Environment, payload: object{}, created: c.s.now(), app: c.caller.token.installation.App}
 	if w.Description != nil {
 		d.Description = *w.Description
 	}
 	if w.Production != nil {
-		d.production = *w.Production
+		d.Production = *w.Production
 	}
 	if len(w.Payload) > 0 {
 		d.payload = w.Payload
@@ -98,6 +98,33 @@ func createDeployment(c *call) answer {
 	r.deployments = append(r.deployments, d)
 	c.s.emit(r, d.app.Bot, "deployment", "created", object{"deployment": with(r.deploymentShape(d), "performed_via_github_app", nil), "workflow": nil, "workflow_run": nil})
 	return created(r.deploymentShape(d))
+}
+
+// autoMerge is what GitHub does unless it is told not to: a branch that is behind the default branch gets that merged into it,
+// and nothing is deployed. nil when there is nothing to merge.
+func (c *call) autoMerge(branch, sha string) *answer {
+	r, ref := c.repo, "refs/heads/"+branch
+	base := r.git.commitOf(c.s.done, "refs/heads/"+r.DefaultBranch)
+	if branch == r.DefaultBranch || base == "" || r.git.commitOf(c.s.done, ref) != sha || r.git.isAncestor(c.s.done, base, sha) {
+		return nil
+	}
+	bot := c.caller.token.installation.App.Bot
+	merged, mergeable := r.git.merge(c.s.done, sha, base, fmt.Sprintf("Merge branch '%s' into %s", r.DefaultBranch, branch), bot)
+	if !mergeable {
+		a := refuse(http.StatusConflict, fmt.Sprintf("Conflict merging %s into %s.", r.DefaultBranch, branch))
+		return &a
+	}
+	c.s.later(func() { // a push takes locks that this request has
+		if err := r.push(bot, func() error {
+			if r.git.commitOf(c.s.done, ref) != sha {
+				return nil // somebody was faster
+			}
+			return r.updateRef(ref, merged)
+		}); err != nil {
+			c.s.log.Error("merge on deployment", "repository", r.FullName(), "error", err)
+		}
+	})
+	return &answer{status: http.StatusAccepted, header: http.Header{}, body: object{"message": fmt.Sprintf("Auto-merged %s into %s on deployment.", r.DefaultBranch, branch)}}
 }
 
 // failingContexts are the statuses and checks that keep a commit from being deployed: those named, or all when none are.
@@ -136,8 +163,8 @@ func (r *Repository) deploymentShape(d *deployment) object {
 		updated = d.Statuses[n-1].At
 	}
 	return object{"id": d.ID, "node_id": nodeID("DE", d.ID), "url": self, "sha": d.SHA, "ref": d.Ref, "task": d.task, "payload": d.payload, "environment": d.Environment,
-		"original_environment": d.Environment, "description": orNil(d.Description), "creator": r.s.userShape(d.app.Bot), "created_at": stamp(d.created), "updated_at": stamp(updated),
-		"statuses_url": self + "/statuses", "repository_url": r.s.api("repos/%s", r.FullName()), "transient_environment": d.transient, "production_environment": d.production}
+		"original_environment": d.original, "description": orNil(d.Description), "creator": r.s.userShape(d.app.Bot), "created_at": stamp(d.created), "updated_at": stamp(updated),
+		"statuses_url": self + "/statuses", "repository_url": r.s.api("repos/%s", r.FullName()), "transient_environment": d.Transient, "production_environment": d.Production}
 }
 
 func (c *call) deployment() *deployment {
@@ -195,6 +222,7 @@ func createDeploymentStatus(c *call) answer {
 		LogURL       string `json:"log_url"`
 		Description  string `json:"description"`
 		URL          string `json:"environment_url"`
+		Environment  string `json:"environment"`
 		AutoInactive *bool  `json:"auto_inactive"`
 	}{}
 	c.decode(&w)
@@ -204,12 +232,15 @@ func createDeploymentStatus(c *call) answer {
 	if w.LogURL == "" {
 		w.LogURL = w.TargetURL
 	}
+	if w.Environment != "" {
+		d.Environment = w.Environment
+	}
 	d.Statuses = append(d.Statuses, DeploymentStatus{ID: c.s.nextID(), State: w.State, Description: w.Description, LogURL: w.LogURL, EnvironmentURL: w.URL, At: c.s.now()})
 	status := d.Statuses[len(d.Statuses)-1]
 	if w.State == "success" && (w.AutoInactive == nil || *w.AutoInactive) {
 		for _, other := range c.repo.deployments {
 			n := len(other.Statuses)
-			if other != d && other.Environment == d.Environment && !other.transient && !other.production && n > 0 && other.Statuses[n-1].State == "success" {
+			if other != d && other.Environment == d.Environment && !other.Transient && !other.Production && n > 0 && other.Statuses[n-1].State == "success" {
 				other.Statuses = append(other.Statuses, DeploymentStatus{ID: c.s.nextID(), State: "inactive", At: c.s.now()})
 			}
 		}

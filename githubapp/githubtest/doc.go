@@ -12,10 +12,16 @@
 //     which make real commits and count as pushes.
 //   - A push is what moves refs: push.go compares them before and after, and sends push, create, delete, check_suite and
 //     pull_request events to the Apps that are installed and subscribed.
-//   - People are played by methods: [Repository.OpenPull], [Pull.Comment], [Pull.Merge], [Repository.RequestAction] (a click
-//     on a check's button), [Repository.RerequestSuite] and so on.
+//   - People are played by methods that take who acts, which is the event's sender: [Repository.OpenPull], [Pull.Retarget],
+//     [Pull.Comment], [Pull.EditComment], [Repository.CommentOnCommit], [Repository.RequestAction] (a click on a check's
+//     button), [Repository.RerequestSuite], [Repository.CreateRelease], [Repository.EnqueueMerge] and so on. What GitHub
+//     wouldn't let them do is refused with an error.
+//   - Repositories move and end: [Repository.Rename], [Repository.Transfer], [Repository.Archive], [Repository.Delete].
+//     Installations do as well: [Installation.Suspend], [Installation.AcceptPermissions], [Installation.Uninstall].
+//   - Who people are is said with [Repository.SetPermission] and [Server.CreateTeam].
+//   - Apps are also made as by a browser, from a manifest posted to /settings/apps/new.
 //   - Tests look at the outcome with [Repository.CheckRuns], [Pull.Comments], [Repository.Deployments],
-//     [Server.Deliveries] and [Server.Requests].
+//     [Repository.MergeGroups], [Server.Deliveries] and [Server.Requests].
 //
 // # Contract
 //
@@ -29,11 +35,16 @@
 // # Failing
 //
 // [Server.Fail] orders failures: statuses, silence, lost answers, the primary and the secondary rate limit, each before or
-// after the request has taken effect. [Server.Down] makes GitHub unreachable. [Server.OnDelivery] drops, duplicates, holds
-// and reorders webhooks. Time is [Options.Clock]: tokens expire, budgets renew and the delivery log forgets by it.
+// after the request has taken effect. [Server.Down] makes GitHub unreachable. [Server.OnDelivery] drops, duplicates, holds,
+// throttles, reorders or never sends webhooks. [Options.SecondaryLimits] makes a storm of requests hit GitHub's secondary
+// limits by itself. Time is [Options.Clock]: tokens expire, budgets renew and the delivery log forgets by it; what is older
+// than now is made with [Pull.CommentAt] and its kin.
 //
 // # Left out
 //
-// GraphQL, issues that are no pull requests, reviews, teams, branch protection, merge queues, releases and Actions. Operations
-// of the description that nobody has modelled yet are answered 501 and reported.
+// GraphQL, Actions, reviews, branch protection except what a merge queue requires, groups of several pull requests and
+// timeouts in merge queues, the events of issues, of teams and of repositories that are made or change their visibility,
+// nested teams, releases' files, renamed accounts, and the installation_repositories event that GitHub may send when a
+// repository is transferred or deleted. Operations of the description that nobody has modelled yet are answered 501 and
+// reported.
 package githubtest

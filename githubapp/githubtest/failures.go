@@ -117,14 +117,17 @@ func (f *Failure) answer(now time.Time) (a answer, ok bool) {
 	return refuse(f.status(), http.StatusText(f.status())), true
 }
 
+// support ends GitHub's messages about limits.
+const support = "If you reach out to GitHub Support for help, please include the request ID and timestamp."
+
 func primaryLimited(status int) answer {
-	a := refuse(status, "API rate limit exceeded for installation. If you reach out to GitHub Support for help, please include the request ID and timestamp.")
+	a := refuse(status, "API rate limit exceeded for installation. "+support)
 	a.body.(object)["documentation_url"] = "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api"
 	return a
 }
 
 func secondaryLimited(status int, after time.Duration) answer {
-	a := refuse(status, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again. If you reach out to GitHub Support for help, please include the request ID and timestamp.")
+	a := refuse(status, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again. "+support)
 	a.body.(object)["documentation_url"] = "https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits"
 	if after > 0 {
 		a.header.Set("Retry-After", fmt.Sprint(int(after/time.Second)))

@@ -182,7 +182,9 @@ func TestSecondaryLimits(t *testing.T) {
 	for range 80 {
 		check(t, comment())
 	}
-	refused(t, comment(), http.StatusForbidden, "secondary rate limit")
+	limited := comment()
+	refused(t, limited, http.StatusForbidden, "You have exceeded a secondary rate limit and have been temporarily blocked from content creation")
+	retryAfter(t, limited, "60")
 	for range 6 {
 		w.clock.advance(time.Minute)
 		for range 70 {
@@ -191,6 +193,45 @@ func TestSecondaryLimits(t *testing.T) {
 	}
 	w.clock.advance(time.Minute)
 	refused(t, comment(), http.StatusForbidden, "secondary rate limit") // 500 an hour
+}
+
+// A limit on one installation is none on another, may come as 429, and ends when its time is over.
+func TestSecondaryLimitsAreOneInstallations(t *testing.T) {
+	w := newWorld(t, func(o *githubtest.Options) { o.SecondaryLimits, o.SecondaryStatus = true, http.StatusTooManyRequests })
+	other, err := w.CreateRepository("other/shop", githubtest.RepositoryOptions{})
+	check(t, err)
+	get := func(client *github.Client, owner string) error {
+		_, _, err := client.Repositories.Get(t.Context(), owner, "shop")
+		return err
+	}
+	mine, theirs := w.tokenClient(w.inst.Token()), w.tokenClient(w.app.Install("other").Token())
+	for range 900 {
+		check(t, get(mine, "acme"))
+	}
+	limited := get(mine, "acme")
+	refused(t, limited, http.StatusTooManyRequests, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.")
+	retryAfter(t, limited, "60")
+	check(t, get(theirs, other.Owner.Login))
+	w.clock.advance(time.Minute)
+	check(t, get(mine, "acme"))
+}
+
+// Every answer says how much is left, whatever else it says.
+func TestLimitHeaders(t *testing.T) {
+	w := newWorld(t)
+	for path, status := range map[string]int{"repos/acme/shop": 200, "repos/acme/nothing": 404, "app": 401, "rate_limit": 200, "repos/acme/shop/tarball/main": 302} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.URL+path, nil)
+		check(t, err)
+		request.Header.Set("Authorization", "token "+w.inst.Token())
+		response, err := http.DefaultTransport.RoundTrip(request)
+		check(t, err)
+		check(t, response.Body.Close())
+		for _, name := range []string{"Limit", "Remaining", "Used", "Reset", "Resource"} {
+			if response.Header.Get("X-RateLimit-"+name) == "" || response.StatusCode != status {
+				t.Errorf("%s is answered %s without X-RateLimit-%s", path, response.Status, name)
+			}
+		}
+	}
 }
 
 // A push whose answer is lost has happened all the same.

@@ -291,6 +291,16 @@ func (g gitDir) isAncestor(ctx context.Context, a, b string) bool {
 	return err == nil
 }
 
+// merge makes the commit that merges head into base, without moving anything; ok is false when they conflict.
+func (g gitDir) merge(ctx context.Context, base, head, message string, user *User) (sha string, ok bool) {
+	tree := g.line(ctx, "merge-tree", "--write-tree", base, head)
+	if !isSHA(tree) {
+		return "", false
+	}
+	sha = g.line(ctx, "-c", "user.name="+user.Login, "-c", "user.email="+user.Email(), "commit-tree", tree, "-p", base, "-p", head, "-m", message)
+	return sha, isSHA(sha)
+}
+
 // borrow copies a commit and its history from another repository, as a fork's commits can be read through its parent.
 func (g gitDir) borrow(ctx context.Context, from gitDir, sha string) error {
 	if from == g {

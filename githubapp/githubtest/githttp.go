@@ -85,7 +85,13 @@ var gitPath = regexp.MustCompile(`^/(?:git/)?([^/]+/[^/]+?)(?:\.git)?(/info/refs
 // gitTarget splits /git/OWNER/REPO.git/rest.
 func (s *Server) gitTarget(path string) (*Repository, string) {
 	parts := gitPath.FindStringSubmatch(path)
-	return s.Repository(parts[1]), parts[2]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	repo := s.repository(parts[1])
+	if repo == nil {
+		repo = s.movedTo(parts[1]) // GitHub redirects git too, whose credentials would then have to be asked for again
+	}
+	return repo, parts[2]
 }
 
 func (s *Server) gitCaller(r *http.Request, repo *Repository, writing bool) (*User, caller, int) {

@@ -52,8 +52,13 @@ func (s *Server) budgetFor(key string) *budget {
 func (s *Server) charge(b *budget, operation, method string) (answer, bool) {
 	now := s.now()
 	if s.options.SecondaryLimits {
-		if limited := b.secondary(now, operation, method); limited {
-			return secondaryLimited(http.StatusForbidden, time.Minute), true
+		switch b.secondary(now, operation, method) {
+		case tooFast:
+			return secondaryLimited(s.options.SecondaryStatus, time.Minute), true
+		case tooMuchContent:
+			a := secondaryLimited(s.options.SecondaryStatus, time.Minute)
+			a.body.(object)["message"] = "You have exceeded a secondary rate limit and have been temporarily blocked from content creation. Please retry your request again later. " + support
+			return a, true
 		}
 	}
 	if operation == "rate-limit/get" {
@@ -66,7 +71,16 @@ func (s *Server) charge(b *budget, operation, method string) (answer, bool) {
 	return answer{}, false
 }
 
-func (b *budget) secondary(now time.Time, operation, method string) bool {
+// excess says which secondary limit a request breaks.
+type excess int
+
+const (
+	none excess = iota
+	tooFast
+	tooMuchContent
+)
+
+func (b *budget) secondary(now time.Time, operation, method string) excess {
 	for len(b.points) > 0 && now.Sub(b.points[0].at) >= time.Minute {
 		b.points = b.points[1:]
 	}
@@ -82,7 +96,7 @@ func (b *budget) secondary(now time.Time, operation, method string) bool {
 		points = 5
 	}
 	if sum+points > maxPointsPerMinute || b.running > maxConcurrent {
-		return true
+		return tooFast
 	}
 	if createsContent(operation) {
 		lastMinute := 0
@@ -92,18 +106,20 @@ func (b *budget) secondary(now time.Time, operation, method string) bool {
 			}
 		}
 		if lastMinute >= maxContentPerMinute || len(b.contentCreated) >= maxContentPerHour {
-			return true
+			return tooMuchContent
 		}
 		b.contentCreated = append(b.contentCreated, now)
 	}
 	b.points = append(b.points, spent{now, points})
-	return false
+	return none
 }
 
-// createsContent tells the operations that people get to see (and to be notified of).
+// createsContent tells the operations that count as creating content. GitHub doesn't list them; these are the ones its
+// description marks as notifying people, and those that change what such an operation made.
 func createsContent(operation string) bool {
 	switch operation {
-	case "issues/create-comment", "issues/update-comment", "repos/create-commit-comment", "reactions/create-for-issue-comment":
+	case "issues/create-comment", "issues/update-comment", "reactions/create-for-issue-comment",
+		"repos/create-commit-comment", "repos/update-commit-comment", "reactions/create-for-commit-comment":
 		return true
 	}
 	return false

@@ -1,8 +1,8 @@
 package githubtest
 
 // operations are the operations of GitHub's description that this server performs, with the permission each needs (from the
-// page "Permissions required for GitHub Apps"; one of those parted by a bar). The description kept here has more: those are answered 501 and reported as
-// violations until somebody models them.
+// page "Permissions required for GitHub Apps"; one of those parted by a bar). The description kept here has more: those are
+// answered 501 and reported as violations until somebody models them.
 var operations = map[string]operation{
 	"rate-limit/get":        {"", getRateLimit},
 	"users/get-by-username": {"", getUser},
@@ -19,9 +19,14 @@ var operations = map[string]operation{
 	"apps/list-webhook-deliveries":               {"jwt", listDeliveries},
 	"apps/get-webhook-delivery":                  {"jwt", getDelivery},
 	"apps/redeliver-webhook-delivery":            {"jwt", redeliverDelivery},
+	"apps/create-from-manifest":                  {"", convertManifest},
+	"apps/get-webhook-config-for-app":            {"jwt", getWebhookConfig},
+	"apps/update-webhook-config-for-app":         {"jwt", updateWebhookConfig},
 
 	"repos/get": {"metadata:read", getRepository},
 	"repos/get-collaborator-permission-level": {"metadata:read", getPermission},
+
+	"teams/get-membership-for-user-in-org": {"members:read", getTeamMembership},
 
 	"repos/get-content":                   {"contents:read", getContents},
 	"repos/get-commit":                    {"contents:read", getCommit},
@@ -38,6 +43,10 @@ var operations = map[string]operation{
 	"git/get-tree":                        {"contents:read", getTree},
 	"git/get-blob":                        {"contents:read", getBlob},
 	"git/get-tag":                         {"contents:read", getGitTag},
+
+	"repos/list-releases":      {"contents:read", listReleases},
+	"repos/get-release-by-tag": {"contents:read", getReleaseByTag},
+	"repos/get-latest-release": {"contents:read", getLatestRelease},
 
 	"pulls/get":          {"pull_requests:read", getPull},
 	"pulls/list":         {"pull_requests:read", listPulls},
@@ -67,6 +76,12 @@ var operations = map[string]operation{
 	"reactions/create-for-issue-comment": {"issues:write|pull_requests:write", createReaction},
 	"reactions/list-for-issue-comment":   {"issues:read|pull_requests:read", listReactions},
 	"reactions/delete-for-issue-comment": {"issues:write|pull_requests:write", deleteReaction},
+
+	// A commit comment can be written with read access, but changing it or reacting to one takes write access.
+	"repos/create-commit-comment":         {"contents:read", createCommitComment},
+	"repos/list-comments-for-commit":      {"metadata:read", listCommitComments},
+	"repos/update-commit-comment":         {"contents:write", updateCommitComment},
+	"reactions/create-for-commit-comment": {"contents:write", createCommitReaction},
 
 	"repos/create-deployment":        {"deployments:write", createDeployment},
 	"repos/list-deployments":         {"deployments:read", listDeployments},

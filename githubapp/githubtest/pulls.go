@@ -14,19 +14,19 @@ type Pull struct {
 	Repo   *Repository // the base repository
 	User   *User       // who opened it
 
-	title, body           string
-	base                  string
-	baseSHA               string
-	head                  *Repository // may be deleted
-	headBranch, headLabel string
-	headSHA               string
-	state                 string // open, closed
-	draft                 bool
-	labels                []string
-	created, updated      time.Time
-	closed, merged        time.Time
-	mergedBy              *User
-	mergeSHA              string // of the merge, once merged
+	title, body      string
+	base             string
+	baseSHA          string
+	head             *Repository // may be deleted
+	headBranch       string
+	headSHA          string
+	state            string // open, closed
+	draft            bool
+	labels           []string
+	created, updated time.Time
+	closed, merged   time.Time
+	mergedBy         *User
+	mergeSHA         string // of the merge, once merged
 
 	// GitHub tries out the merge in the background: the first question gets null, a later one the result.
 	mergeTried bool
@@ -76,7 +76,7 @@ func (r *Repository) OpenPull(options PullOptions) (*Pull, error) {
 	}
 	r.lastNumber++
 	p := &Pull{ID: s.nextID(), Number: r.lastNumber, Repo: r, User: options.User, title: options.Title, body: options.Body, base: options.Base, baseSHA: baseSHA,
-		head: head, headBranch: branch, headLabel: head.Owner.Login + ":" + branch, headSHA: headSHA, state: "open", draft: options.Draft, created: s.now(), updated: s.now()}
+		head: head, headBranch: branch, headSHA: headSHA, state: "open", draft: options.Draft, created: s.now(), updated: s.now()}
 	if err := p.pointTo(headSHA); err != nil {
 		r.lastNumber--
 		return nil, err
@@ -85,6 +85,9 @@ func (r *Repository) OpenPull(options PullOptions) (*Pull, error) {
 	p.emit(options.User, "opened", nil)
 	return p, nil
 }
+
+// headLabel is owner:branch; the owner's name is today's.
+func (p *Pull) headLabel() string { return p.head.Owner.Login + ":" + p.headBranch }
 
 // pointTo brings a head commit into the base repository, as refs/pull/N/head.
 func (p *Pull) pointTo(sha string) error {
@@ -121,7 +124,8 @@ func (p *Pull) State() string {
 	return p.state
 }
 
-// Push commits to the head branch as user (nil: who opened it); a synchronize event follows.
+// Push commits to the head branch as user (nil: who opened it); a synchronize event follows, whose sender is who pushed.
+// Besides the head repository's writers those of the base repository may push.
 func (p *Pull) Push(message string, files map[string]string, user *User) (string, error) {
 	if user == nil {
 		user = p.User
@@ -136,6 +140,7 @@ func (p *Pull) change(user *User, action string, alter func() object) {
 	extra := alter()
 	p.updated = p.Repo.s.now()
 	p.emit(user, action, extra)
+	p.Repo.queueChanged()
 }
 
 // Close closes the pull request without merging it.
@@ -146,17 +151,44 @@ func (p *Pull) Close(user *User) {
 	})
 }
 
-// Reopen opens it again. The head may have moved meanwhile.
+// Reopen opens it again. The head may have moved meanwhile, but its repository and branch must still be there.
 func (p *Pull) Reopen(user *User) error {
-	var failed error
-	p.change(user, "reopened", func() object {
-		p.state, p.closed = "open", time.Time{}
-		if sha := p.head.git.commitOf(p.Repo.s.done, "refs/heads/"+p.headBranch); sha != "" && sha != p.headSHA {
-			failed = p.pointTo(sha)
+	s := p.Repo.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sha := ""
+	if !p.head.deleted {
+		sha = p.head.git.commitOf(s.done, "refs/heads/"+p.headBranch)
+	}
+	if sha == "" || !p.merged.IsZero() {
+		return fmt.Errorf("reopen #%d: it is merged, or %s is gone", p.Number, p.headLabel())
+	}
+	if sha != p.headSHA {
+		if err := p.pointTo(sha); err != nil {
+			return err
 		}
-		return nil
+	}
+	p.state, p.closed, p.updated = "open", time.Time{}, s.now()
+	p.emit(user, "reopened", nil)
+	return nil
+}
+
+// Retitle changes the title.
+func (p *Pull) Retitle(user *User, title string) {
+	p.change(user, "edited", func() object {
+		from := p.title
+		p.title = title
+		return object{"changes": object{"title": object{"from": from}}}
 	})
-	return failed
+}
+
+// Rewrite changes the description.
+func (p *Pull) Rewrite(user *User, body string) {
+	p.change(user, "edited", func() object {
+		from := p.body
+		p.body = body
+		return object{"changes": object{"body": object{"from": from}}}
+	})
 }
 
 // MarkReady ends the draft state.
@@ -212,27 +244,26 @@ func (p *Pull) Merge(user *User) (string, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		base := p.Repo.git.commitOf(s.done, "refs/heads/"+p.base)
-		sha, mergeable := p.mergeCommit(base, fmt.Sprintf("Merge pull request #%d from %s\n\n%s", p.Number, strings.Replace(p.headLabel, ":", "/", 1), p.title), user)
+		if p.Repo.queues[p.base] != nil {
+			return fmt.Errorf("merge #%d: changes to %s go through the merge queue", p.Number, p.base)
+		}
+		sha, mergeable := p.mergeCommit(base, p.mergeMessage(), user)
 		if p.state != "open" || !mergeable {
 			return fmt.Errorf("merge #%d: it is not mergeable", p.Number)
 		}
 		merged, p.mergeSHA, p.mergedBy = sha, sha, user
-		_, err := p.Repo.git.run(s.done, nil, "update-ref", "refs/heads/"+p.base, sha)
-		return err
+		return p.Repo.updateRef("refs/heads/"+p.base, sha)
 	})
 	return merged, err
 }
 
+func (p *Pull) mergeMessage() string {
+	return fmt.Sprintf("Merge pull request #%d from %s\n\n%s", p.Number, strings.Replace(p.headLabel(), ":", "/", 1), p.title)
+}
+
 // mergeCommit makes the merge of head into base without moving anything.
 func (p *Pull) mergeCommit(base, message string, user *User) (string, bool) {
-	g, ctx := p.Repo.git, p.Repo.s.done
-	tree := g.line(ctx, "merge-tree", "--write-tree", base, p.headSHA)
-	if !isSHA(tree) {
-		return "", false
-	}
-	args := []string{"-c", "user.name=" + user.Login, "-c", "user.email=" + user.Email(), "commit-tree", tree, "-p", base, "-p", p.headSHA, "-m", message}
-	sha := g.line(ctx, args...)
-	return sha, isSHA(sha)
+	return p.Repo.git.merge(p.Repo.s.done, base, p.headSHA, message, user)
 }
 
 // tryMerge is what GitHub does in the background after someone asked for a pull request.
@@ -249,6 +280,7 @@ func (p *Pull) tryMerge() {
 func (r *Repository) branchMoved(user *User, branch, before, after string) error {
 	s := r.s
 	for _, base := range s.network(r) {
+		base.queueChanged()
 		for _, p := range base.pulls {
 			if p.state != "open" || p.head != r || p.headBranch != branch {
 				continue

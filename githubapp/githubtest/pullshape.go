@@ -17,11 +17,7 @@ func (p *Pull) shape(whole bool) object {
 	s, r := p.Repo.s, p.Repo
 	self, html, issue := r.api("pulls/%d", p.Number), r.html("pull/%d", p.Number), r.api("issues/%d", p.Number)
 	link := func(href string) object { return object{"href": href} }
-	labels := []object{}
-	for _, name := range p.labels {
-		labels = append(labels, r.labelShape(name))
-	}
-	head := object{"label": p.headLabel, "ref": p.headBranch, "sha": p.headSHA, "user": s.userOrNil(p.head.Owner), "repo": nil}
+	head := object{"label": p.headLabel(), "ref": p.headBranch, "sha": p.headSHA, "user": s.userOrNil(p.head.Owner), "repo": nil}
 	if !p.head.deleted {
 		head["repo"] = s.repositoryShape(p.head)
 	}
@@ -36,9 +32,9 @@ func (p *Pull) shape(whole bool) object {
 		"id": p.ID, "node_id": nodeID("PR", p.ID), "number": p.Number, "url": self, "html_url": html, "diff_url": html + ".diff", "patch_url": html + ".patch",
 		"issue_url": issue, "commits_url": self + "/commits", "review_comments_url": self + "/comments", "review_comment_url": r.api("pulls/comments{/number}"),
 		"comments_url": issue + "/comments", "statuses_url": r.api("statuses/%s", p.headSHA), "state": p.state, "locked": false, "active_lock_reason": nil,
-		"title": p.title, "body": orNil(p.body), "user": s.userShape(p.User), "labels": labels, "milestone": nil, "created_at": stamp(p.created), "updated_at": stamp(p.updated),
+		"title": p.title, "body": orNil(p.body), "user": s.userShape(p.User), "labels": shapes(p.labels, r.labelShape), "milestone": nil, "created_at": stamp(p.created), "updated_at": stamp(p.updated),
 		"closed_at": stampOrNil(p.closed), "merged_at": stampOrNil(p.merged), "merge_commit_sha": mergeSHA, "assignee": nil, "assignees": []object{},
-		"requested_reviewers": []object{}, "requested_teams": []object{}, "draft": p.draft, "auto_merge": nil, "author_association": p.association(), "head": head,
+		"requested_reviewers": []object{}, "requested_teams": []object{}, "draft": p.draft, "auto_merge": nil, "author_association": r.association(p.User), "head": head,
 		"base": object{"label": r.Owner.Login + ":" + p.base, "ref": p.base, "sha": p.baseSHA, "user": s.userShape(r.Owner), "repo": s.repositoryShape(r)},
 		"_links": object{"self": link(self), "html": link(html), "issue": link(issue), "comments": link(issue + "/comments"), "review_comments": link(self + "/comments"),
 			"review_comment": link(r.api("pulls/comments{/number}")), "commits": link(self + "/commits"), "statuses": link(r.api("statuses/%s", p.headSHA))},
@@ -61,18 +57,6 @@ func (p *Pull) shape(whole bool) object {
 	shape["comments"], shape["review_comments"], shape["maintainer_can_modify"] = len(r.commentsOf(p.Number)), 0, p.head != r
 	shape["commits"], shape["additions"], shape["deletions"], shape["changed_files"] = number(r.git.line(s.done, "rev-list", "--count", p.baseSHA+".."+p.headSHA), 0), additions, deletions, len(changes)
 	return shape
-}
-
-// association is how GitHub names the author's relation to the repository. It says less than it seems to: members may show
-// as contributors.
-func (p *Pull) association() string {
-	switch {
-	case p.User == p.Repo.Owner:
-		return "OWNER"
-	case p.Repo.roles[p.User.ID] != "" && p.Repo.roles[p.User.ID] != "none":
-		return "COLLABORATOR"
-	}
-	return "CONTRIBUTOR"
 }
 
 func (r *Repository) labelShape(name string) object {
@@ -119,7 +103,8 @@ func listPulls(c *call) answer {
 		default:
 			continue
 		}
-		if head := c.query.Get("head"); head != "" && head != p.headLabel {
+		// The head must be named with its owner; GitHub ignores a bare branch name and lists all.
+		if head := c.query.Get("head"); strings.Contains(head, ":") && !strings.EqualFold(head, p.headLabel()) {
 			continue
 		}
 		if base := c.query.Get("base"); base != "" && base != p.base {

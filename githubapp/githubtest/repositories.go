@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Repository is a repository with its git data, pull requests, checks and deployments. Its exported fields never change.
+// Repository is a repository with its git data, pull requests, checks and deployments. Its exported fields change only by
+// Rename, Transfer and ChangeDefaultBranch.
 type Repository struct {
 	ID            int64
 	Owner         *User
@@ -18,23 +19,29 @@ type Repository struct {
 	DefaultBranch string
 	Parent        *Repository // what it was forked from
 
-	s       *Server
-	git     gitDir
-	pushing sync.Mutex // one push at a time, so that refs can be compared before and after; taken before Server.mu
-	private bool
-	deleted bool
-	created time.Time
-	pushed  time.Time
+	s        *Server
+	git      gitDir
+	pushing  sync.Mutex // one push at a time, so that refs can be compared before and after; taken before Server.mu
+	private  bool
+	deleted  bool
+	archived bool
+	created  time.Time
+	pushed   time.Time
 
-	roles       map[int64]string // by user ID
-	pulls       []*Pull
-	lastNumber  int
-	suites      []*suite
-	runs        []*checkRun
-	comments    []*comment
-	deployments []*deployment
-	statuses    []*commitStatus
-	autoSuites  map[int64]bool // App ID → whether a push makes a check suite; absent: yes
+	roles          map[int64]string // by user ID
+	pulls          []*Pull
+	issues         []*Issue
+	lastNumber     int
+	suites         []*suite
+	runs           []*checkRun
+	comments       []*comment
+	commitComments []*commitComment
+	deployments    []*deployment
+	releases       []*Release
+	statuses       []*commitStatus
+	queues         map[string]*mergeQueue // by base branch
+	queueing       sync.Mutex             // one change of the queues at a time; taken before pushing
+	autoSuites     map[int64]bool         // App ID → whether a push makes a check suite; absent: yes
 }
 
 // RepositoryOptions are what can be chosen when a repository is made.
@@ -69,15 +76,17 @@ func (s *Server) CreateRepository(fullName string, options RepositoryOptions) (*
 	if s.repository(fullName) != nil {
 		return nil, fmt.Errorf("create repository %s: it exists", fullName)
 	}
-	dir := s.gitPath(fullName)
+	id := s.nextID()
+	dir := s.gitPath(fullName, id)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("create repository %s: %w", fullName, err)
 	}
-	repo := &Repository{ID: s.nextID(), Owner: s.account(owner, "Organization"), Name: name, DefaultBranch: options.DefaultBranch,
-		s: s, git: newGitDir(dir), private: options.Private, created: s.now(), pushed: s.now(), roles: map[int64]string{}, autoSuites: map[int64]bool{}}
+	repo := &Repository{ID: id, Owner: s.account(owner, "Organization"), Name: name, DefaultBranch: options.DefaultBranch,
+		s: s, git: newGitDir(dir), private: options.Private, created: s.now(), pushed: s.now(), roles: map[int64]string{}, autoSuites: map[int64]bool{}, queues: map[string]*mergeQueue{}}
 	if err := repo.git.create(s.done, options.DefaultBranch); err != nil {
 		return nil, fmt.Errorf("create repository %s: %w", fullName, err)
 	}
+	delete(s.moved, strings.ToLower(fullName))
 	s.repositories[strings.ToLower(fullName)] = repo
 	return repo, nil
 }
@@ -97,15 +106,6 @@ func (s *Server) Fork(parent *Repository, owner *User) (*Repository, error) {
 	return fork, nil
 }
 
-// DeleteRepository removes a repository; pull requests from it keep their commits but lose their head repository.
-func (s *Server) DeleteRepository(r *Repository) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r.deleted = true
-	delete(s.repositories, strings.ToLower(r.FullName()))
-	return os.RemoveAll(r.git.path)
-}
-
 // Repository finds a repository by "owner/name"; nil when there is none.
 func (s *Server) Repository(fullName string) *Repository {
 	s.mu.Lock()
@@ -117,8 +117,13 @@ func (s *Server) repository(fullName string) *Repository {
 	return s.repositories[strings.ToLower(fullName)]
 }
 
-func (s *Server) gitPath(fullName string) string {
-	return filepath.Join(s.options.Dir, filepath.FromSlash(strings.ToLower(fullName))+".git")
+// gitPath is where a new repository's git data goes. A renamed one keeps its folder, so that the name may be taken.
+func (s *Server) gitPath(fullName string, id int64) string {
+	path := filepath.Join(s.options.Dir, filepath.FromSlash(strings.ToLower(fullName)))
+	if _, err := os.Stat(path + ".git"); err == nil {
+		path += fmt.Sprintf("-%d", id)
+	}
+	return path + ".git"
 }
 
 // SetPermission gives a user a role on the repository: admin, maintain, write, triage, read or none.
@@ -146,7 +151,7 @@ func (r *Repository) role(u *User) string {
 }
 
 func (r *Repository) mayPush(u *User) bool {
-	return u != nil && slices.Contains([]string{"write", "maintain", "admin"}, r.role(u))
+	return u != nil && !r.archived && slices.Contains([]string{"write", "maintain", "admin"}, r.role(u))
 }
 
 // mayPushTo is mayPush for one branch: who may push to a repository may also push to the branches of forks that open pull
@@ -197,7 +202,7 @@ func (s *Server) repositoryShape(r *Repository) object {
 		"clone_url": s.html("%s.git", r.FullName()), "svn_url": s.html("%s", r.FullName()), "homepage": nil, "mirror_url": nil, "language": nil, "license": nil,
 		"size": 1, "stargazers_count": 0, "watchers_count": 0, "watchers": 0, "forks_count": forks, "forks": forks, "open_issues_count": open, "open_issues": open,
 		"network_count": forks, "subscribers_count": 0, "has_issues": true, "has_projects": true, "has_downloads": true, "has_wiki": true, "has_pages": false,
-		"has_discussions": false, "archived": false, "disabled": false, "allow_forking": true, "is_template": false, "topics": []string{},
+		"has_discussions": false, "archived": r.archived, "disabled": false, "allow_forking": true, "is_template": false, "topics": []string{},
 		"web_commit_signoff_required": false,
 	}
 	for name, path := range repositoryLinks {

@@ -47,7 +47,7 @@ func (r *Repository) commitShape(c commitInfo) object {
 		"commit": object{
 			"author":    object{"name": c.authorName, "email": c.authorEmail, "date": stamp(c.authored)},
 			"committer": object{"name": c.committerName, "email": c.committerEmail, "date": stamp(c.committed)},
-			"message":   c.message, "tree": object{"sha": c.tree, "url": r.api("git/trees/%s", c.tree)}, "url": r.api("git/commits/%s", c.sha), "comment_count": 0,
+			"message":   c.message, "tree": object{"sha": c.tree, "url": r.api("git/trees/%s", c.tree)}, "url": r.api("git/commits/%s", c.sha), "comment_count": len(r.commentsOn(c.sha)),
 			"verification": unsigned(),
 		},
 	}

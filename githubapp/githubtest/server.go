@@ -26,6 +26,10 @@ type Options struct {
 	// SecondaryLimits makes the server enforce GitHub's secondary limits: 100 requests at once, 900 points a minute,
 	// 80 content-creating requests a minute and 500 an hour, per installation.
 	SecondaryLimits bool
+	// SecondaryStatus is what a secondary limit is answered with: 403, or 429 as GitHub also does; 0 means 403.
+	SecondaryStatus int
+	// MaxPayload is the size in bytes above which a webhook is never sent; 0 means GitHub's 25 MB.
+	MaxPayload int
 	// WebhookTimeout is how long GitHub waits for the receiver of a webhook; 0 means GitHub's 10 seconds.
 	WebhookTimeout time.Duration
 }
@@ -46,14 +50,17 @@ type Server struct {
 	// their name ends in Unlocked.
 	mu           sync.Mutex
 	lastID       int64
-	users        map[string]*User // by lower-case login; organizations too
-	repositories map[string]*Repository
+	users        map[string]*User       // by lower-case login; organizations too
+	repositories map[string]*Repository // by lower-case full name
+	moved        map[string]*Repository // by a lower-case full name of old
 	apps         map[int64]*App
+	teams        map[string]*Team // by lower-case "organization/slug"
 	tokens       map[string]*token
 	budgets      map[string]*budget
 	requests     []Request
 	violations   []string
 	waived       map[int]int
+	codes        map[string]manifestCode
 	failures     []*Failure
 	down         bool
 	hooks        hooks
@@ -86,6 +93,12 @@ func Start(options Options) (*Server, error) {
 	if options.RateLimit == 0 {
 		options.RateLimit = 5000
 	}
+	if options.SecondaryStatus == 0 {
+		options.SecondaryStatus = http.StatusForbidden
+	}
+	if options.MaxPayload == 0 {
+		options.MaxPayload = maxPayload
+	}
 	if options.WebhookTimeout == 0 {
 		options.WebhookTimeout = 10 * time.Second
 	}
@@ -99,7 +112,7 @@ func Start(options Options) (*Server, error) {
 	}
 	s := &Server{
 		URL: "http://" + listener.Addr().String() + "/", options: options, log: options.Log, contract: description,
-		users: map[string]*User{}, repositories: map[string]*Repository{}, apps: map[int64]*App{}, tokens: map[string]*token{},
+		users: map[string]*User{}, repositories: map[string]*Repository{}, moved: map[string]*Repository{}, apps: map[int64]*App{}, teams: map[string]*Team{}, codes: map[string]manifestCode{}, tokens: map[string]*token{},
 		budgets: map[string]*budget{}, waived: map[int]int{}, idle: make(chan struct{}), lastID: 1000,
 	}
 	s.done, s.stop = context.WithCancel(context.Background())
@@ -122,18 +135,14 @@ func (s *Server) Close() error {
 }
 
 // ServeHTTP serves the REST API at the root and below /api/v3/, git over HTTP at OWNER/REPO.git (also below /git/), and
-// the archives that the API redirects to below /_codeload/.
+// the archives that the API redirects to below /_codeload/. Of GitHub's web site it has the form that makes an App from a
+// manifest.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	done := s.busyUnlocked()
+	defer done()
 	s.mu.Lock()
 	down := s.down
-	s.busy++
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.busy--
-		s.settled()
-		s.mu.Unlock()
-	}()
 	if down {
 		s.record(Request{Method: r.Method, Path: r.URL.Path, Failed: "down"})
 		hangUp(w)
@@ -143,10 +152,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case gitPath.MatchString(r.URL.Path):
 		s.serveGit(w, r)
+	case r.Method == http.MethodPost && newAppPath.MatchString(r.URL.Path):
+		s.serveNewApp(w, r)
 	case strings.HasPrefix(path, "/_codeload/"):
 		s.serveArchive(w, r)
 	default:
-		s.serveAPI(w, r, strings.TrimPrefix(path, "/api/v3"))
+		s.serveAPI(w, r, s.byNameUnlocked(strings.TrimPrefix(path, "/api/v3")))
 	}
 }
 
@@ -204,6 +215,30 @@ func (s *Server) wait(ctx context.Context, condition func() bool) error {
 	})
 }
 
+// busyUnlocked keeps WaitIdle waiting until done is called.
+func (s *Server) busyUnlocked() (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy++
+	return s.restUnlocked
+}
+
+func (s *Server) restUnlocked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy--
+	s.settled()
+}
+
+// later does something as soon as the lock is free; WaitIdle and Close wait for it.
+func (s *Server) later(do func()) {
+	s.busy++
+	go func() {
+		defer s.restUnlocked()
+		do()
+	}()
+}
+
 // settled tells WaitIdle to look again.
 func (s *Server) settled() {
 	close(s.idle)
@@ -223,12 +258,12 @@ type Request struct {
 	Method       string
 	Path         string // as sent, without the query
 	Query        string
-	Operation    string // operationId of GitHub's description; "git" and "archive" for what the description doesn't hold
+	Operation    string // operationId of GitHub's description; "git", "archive" and "manifest" for what the description doesn't hold
 	Status       int    // 0 when the connection was closed without an answer
 	Installation int64  // whose token was used; 0 for none
 	App          int64  // whose JWT or token was used; 0 for none
 	Failed       string // why it was made to fail, when it was
-	Body         string // the request's JSON, cut at 64 KB; empty for token requests and git
+	Body         string // the request's JSON, cut at 64 KB; empty for git and for what makes or carries secrets
 }
 
 // keptRequests bounds the journal; the oldest go first.

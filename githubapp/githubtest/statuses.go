@@ -28,6 +28,7 @@ func (r *Repository) setStatus(status *commitStatus) {
 	s := r.s
 	status.id, status.created = s.nextID(), s.now()
 	r.statuses = append(r.statuses, status)
+	r.queueChanged()
 	c, err := r.git.commit(s.done, status.sha)
 	if err != nil {
 		return

@@ -113,18 +113,23 @@ func (s *suite) shape() object {
 			runs++
 		}
 	}
-	head := object{"id": s.sha, "tree_id": s.sha, "message": "", "timestamp": stamp(s.created), "author": nil, "committer": nil}
-	if c, err := r.git.commit(r.s.done, s.sha); err == nil {
-		head = object{"id": c.sha, "tree_id": c.tree, "message": c.message, "timestamp": stamp(c.committed),
-			"author": object{"name": c.authorName, "email": c.authorEmail}, "committer": object{"name": c.committerName, "email": c.committerEmail}}
-	}
 	self := r.api("check-suites/%d", s.id)
 	return object{
 		"id": s.id, "node_id": nodeID("CS", s.id), "head_branch": orNil(s.branch), "head_sha": s.sha, "status": s.status, "conclusion": orNil(s.conclusion), "url": self,
 		"before": orNil(s.before), "after": s.sha, "pull_requests": pulls, "app": r.s.appShape(s.app), "created_at": stamp(s.created), "updated_at": stamp(s.updated),
-		"rerequestable": true, "runs_rerequestable": true, "latest_check_runs_count": runs, "check_runs_url": self + "/check-runs", "head_commit": head,
+		"rerequestable": true, "runs_rerequestable": true, "latest_check_runs_count": runs, "check_runs_url": self + "/check-runs", "head_commit": r.headCommit(s.sha),
 		"repository": r.s.repositoryShape(r),
 	}
+}
+
+// headCommit is a commit as suites and merge groups show it.
+func (r *Repository) headCommit(sha string) object {
+	c, err := r.git.commit(r.s.done, sha)
+	if err != nil {
+		return object{"id": sha, "tree_id": sha, "message": "", "timestamp": stamp(r.s.now()), "author": nil, "committer": nil}
+	}
+	return object{"id": c.sha, "tree_id": c.tree, "message": c.message, "timestamp": stamp(c.committed),
+		"author": object{"name": c.authorName, "email": c.authorEmail}, "committer": object{"name": c.committerName, "email": c.committerEmail}}
 }
 
 func (r *Repository) suite(id int64) *suite {
@@ -136,10 +141,14 @@ func (r *Repository) suite(id int64) *suite {
 	return nil
 }
 
-// RerequestSuite is "Re-run all checks" for an App's suite on a commit, clicked by user.
+// RerequestSuite is "Re-run all checks" for an App's suite on a commit, clicked by user, who may write. The App hears of the
+// suite only, not of its runs, which are all reset.
 func (r *Repository) RerequestSuite(app *App, sha string, user *User) error {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if err := r.mayClick(user); err != nil {
+		return fmt.Errorf("re-run all checks on %s: %w", sha, err)
+	}
 	for _, s := range r.suites {
 		if s.app == app && s.sha == sha {
 			s.rerequest(user)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -30,6 +31,7 @@ type Delivery struct {
 	Repository     int64 // 0 for none
 	Redelivery     bool
 	DeliveredAt    time.Time
+	ThrottledAt    time.Time // when GitHub began to hold it back; zero for most
 	Duration       time.Duration
 	Status         string // OK, the HTTP status text, "timed out" or "failed to connect to host"
 	StatusCode     int    // 0 when there was no answer
@@ -41,9 +43,11 @@ type Delivery struct {
 
 // Handling says what happens to a delivery on its way.
 type Handling struct {
-	Drop  bool // it never arrives; the log says that the host couldn't be reached
-	Hold  bool // it waits for Release, which may let deliveries pass in another order
-	Times int  // how often it arrives, with the same GUID; 0 means 1
+	Drop     bool // it never arrives; the log says that the host couldn't be reached
+	Unsent   bool // GitHub never sends it and the log doesn't know it, as with bodies over 25 MB
+	Hold     bool // it waits for Release, which may let deliveries pass in another order
+	Throttle bool // it is held like that by GitHub itself, and the log says since when
+	Times    int  // how often it arrives, with the same GUID; 0 means 1
 }
 
 // OnDelivery lets decide choose what happens to each delivery; nil delivers all of them once. Released and redelivered ones
@@ -121,13 +125,13 @@ func (s *Server) emit(r *Repository, sender *User, event, action string, fields 
 	}
 }
 
-// with copies fields and adds one.
-func with(fields object, name string, value any) object {
-	copied := make(object, len(fields)+4)
-	for k, v := range fields {
-		copied[k] = v
+// with copies fields and adds more: names and values in turn.
+func with(fields object, more ...any) object {
+	copied := make(object, len(fields)+len(more)/2+4)
+	maps.Copy(copied, fields)
+	for i := 0; i < len(more); i += 2 {
+		copied[more[i].(string)] = more[i+1]
 	}
-	copied[name] = value
 	return copied
 }
 
@@ -159,7 +163,7 @@ func (s *Server) notify(app *App, i *Installation, r *Repository, event, action 
 		s.violated([]Violation{{"webhook", event + "." + action, "", err.Error()}})
 		return
 	}
-	if len(body) > maxPayload {
+	if len(body) > s.options.MaxPayload {
 		return // GitHub doesn't send it and doesn't say so
 	}
 	s.violated(s.contract.checkWebhook(event, action, body))
@@ -192,10 +196,16 @@ func (s *Server) deliverNextUnlocked() bool {
 		handling = decide(next.delivery)
 	}
 	next.asked = true
-	if handling.Hold {
+	switch {
+	case handling.Unsent:
 		s.mu.Lock()
+	case handling.Hold || handling.Throttle:
+		s.mu.Lock()
+		if handling.Throttle {
+			next.delivery.ThrottledAt = s.now()
+		}
 		s.hooks.held = append(s.hooks.held, next)
-	} else {
+	default:
 		for range max(1, handling.Times) {
 			s.attemptUnlocked(next, handling.Drop)
 		}

@@ -46,9 +46,11 @@ var keepWebhooks = []string{
 	"ping", "push", "create", "delete", "status", "release", "merge-group",
 	"pull-request-opened", "pull-request-synchronize", "pull-request-reopened", "pull-request-ready-for-review",
 	"pull-request-converted-to-draft", "pull-request-closed", "pull-request-edited", "pull-request-labeled", "pull-request-unlabeled",
+	"pull-request-enqueued", "pull-request-dequeued",
 	"issue-comment", "commit-comment",
 	"check-run", "check-suite",
 	"deployment-created", "deployment-status", "deployment-review",
 	"workflow-dispatch", "workflow-run", "workflow-job",
-	"installation", "installation-repositories", "installation-target",
+	"installation", "installation-repositories", "installation-target", "meta",
+	"repository-renamed", "repository-transferred", "repository-edited", "repository-archived", "repository-unarchived", "repository-deleted",
 }
