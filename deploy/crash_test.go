@@ -18,15 +18,16 @@ import (
 	"github.com/slipway-ci/slipway/enginetest"
 )
 
-// childVariable makes the test program one rollout and nothing else: a server that can be killed.
+// childVariable makes the test program one rollout or rollback and nothing else: a server that can be killed.
 const childVariable = "SLIPWAY_DEPLOY_CHILD"
 
-// childWork is what the child rolls out.
+// childWork is what the child rolls out, or the revision it goes back to.
 type childWork struct {
 	Kubeconfig, Namespace string
 	Owner                 Owner
 	Set                   m
 	Timeout               time.Duration
+	Back                  *int
 }
 
 func TestMain(tests *testing.M) {
@@ -54,9 +55,15 @@ func child(work string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Rollout(context.Background(), Release{
-		Namespace: w.Namespace, Name: "shop", Source: source, Chart: "shop", Set: w.Set, Owner: w.Owner, Timeout: w.Timeout,
-	}, os.Stdout)
+	if w.Back != nil {
+		_, err = c.Rollback(context.Background(), Rollback{
+			Namespace: w.Namespace, Name: "shop", Revision: *w.Back, Owner: w.Owner, Timeout: w.Timeout,
+		}, os.Stdout)
+	} else {
+		_, err = c.Rollout(context.Background(), Release{
+			Namespace: w.Namespace, Name: "shop", Source: source, Chart: "shop", Set: w.Set, Owner: w.Owner, Timeout: w.Timeout,
+		}, os.Stdout)
+	}
 	// What the server would do next never happens: it is killed before, or hangs here until it is.
 	if err == nil {
 		select {}
@@ -71,7 +78,13 @@ func shortLease(c *Cluster) {
 // killed runs a rollout in a process of its own and kills that when its log says at.
 func (s *site) killed(owner Owner, set m, timeout time.Duration, at string) {
 	s.t.Helper()
-	work, err := json.Marshal(childWork{s.engines.Kubeconfig, s.namespace, owner, set, timeout})
+	s.killedAt(childWork{Owner: owner, Set: set, Timeout: timeout}, at)
+}
+
+func (s *site) killedAt(w childWork, at string) {
+	s.t.Helper()
+	w.Kubeconfig, w.Namespace = s.engines.Kubeconfig, s.namespace
+	work, err := json.Marshal(w)
 	if err != nil {
 		s.t.Fatal(err)
 	}

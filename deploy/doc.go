@@ -1,11 +1,12 @@
 // Package deploy rolls Helm charts out onto Kubernetes clusters.
 //
 // It works on its own: it knows neither GitHub nor runs and jobs, only a chart in a
-// folder, a cluster, and whose work it is. Open a Cluster once, then call Rollout as
-// often as needed:
+// folder, a cluster, and whose work it is. Open a Cluster once, then call Rollout and
+// Rollback as often as needed:
 //
 //	cluster, err := deploy.OpenCluster(deploy.ClusterConfig{Name: "staging", KubeconfigFile: "staging.kubeconfig"}, log)
 //	outcome, err := cluster.Rollout(ctx, deploy.Release{ … }, jobLog)
+//	outcome, err = cluster.Rollback(ctx, deploy.Rollback{ … }, jobLog)
 //
 // # Error or Failure
 //
@@ -37,6 +38,16 @@
 // rollback hooks, and waited for. A first installation that fails is uninstalled without
 // leaving a history, so that the next one starts clean, with its pre-install hooks. What is wrong is
 // found before that: pods and warnings are watched while the rollout runs.
+//
+// # Going back
+//
+// Rollback makes an earlier revision run again, by Helm's record alone: only a revision
+// that was deployed once, the one before the present or one named. Revisions that failed
+// do not count, and one that goes back stands for what it goes back to, so asked twice it
+// goes back twice. A rollback that was interrupted is forgotten and carried out again
+// under the same number; one that was carried out is adopted, also when others deployed
+// since. When its revision does not become ready, the release is left there: where to go
+// from there is for people to choose.
 //
 // # What a chart may touch
 //

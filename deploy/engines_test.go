@@ -306,6 +306,7 @@ func TestEnginePendingByHandIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFailure(t, s.rollout(s.release(ownerOfRun("1"), nil)), "", ReasonReleasePending, "is pending-upgrade since", "helm rollback shop -n "+s.namespace)
+	wantFailure(t, s.goBack(s.rollback(ownerOfRun("1"), 0)), "", ReasonReleasePending, "is pending-upgrade since")
 	s.wantStatuses("deployed pending-upgrade")
 }
 

@@ -136,8 +136,8 @@ func (e *recordError) Unwrap() error { return e.cause }
 // a revision is the last moment before anything is applied: its hooks are checked there.
 type records struct {
 	driver.Driver
-	owner Owner
 	log   slog.Handler
+	stamp func(*release.Release)       // says whose a revision is that is about to be recorded
 	check func(*release.Release) error // before a revision is recorded
 	after func(*release.Release)       // when it is
 
@@ -152,7 +152,7 @@ type records struct {
 func newRecords(client kubernetes.Interface, namespace string, owner Owner, log slog.Handler) *records {
 	secrets := driver.NewSecrets(client.CoreV1().Secrets(namespace))
 	secrets.SetLogger(log)
-	return &records{Driver: secrets, owner: owner, log: log}
+	return &records{Driver: secrets, log: log, stamp: owner.stamp}
 }
 
 func (d *records) storage() *storage.Storage {
@@ -223,7 +223,7 @@ func (d *records) Create(key string, rls releaser.Releaser) error {
 		return errors.New("the rollout was abandoned")
 	}
 	d.forget()
-	d.owner.stamp(rel)
+	d.stamp(rel)
 	if err := d.Driver.Create(key, rel); err != nil {
 		return d.note("record revision "+key, err)
 	}

@@ -53,11 +53,8 @@ func decide(history []*release.Release, owner Owner, namespace, name string) pla
 	ours, same := stamped(latest), owner.sameWork(latest)
 	ran := p.backTo > 0
 	switch {
-	case status.IsPending() && !ours,
-		status == common.StatusUninstalling && !ours:
-		p.step = stepRefuse
-		p.failure = fail(ReasonReleasePending, "Release %s in namespace %s is %s since %s, started with Helm by someone else. Wait for it to end; if nobody is at it any more, free it with `helm rollback %s -n %s` (or `helm uninstall`, if it was the first installation) and run this job again.",
-			name, namespace, status, latest.Info.LastDeployed.UTC().Format(time.RFC3339), name, namespace)
+	case !ours && busy(status):
+		p.step, p.failure = stepRefuse, busyElsewhere(latest, namespace, name)
 
 	case status == common.StatusDeployed:
 		p.step = stepUpgrade
@@ -90,10 +87,24 @@ func decide(history []*release.Release, owner Owner, namespace, name string) pla
 		p.step = stepUpgrade
 
 	default:
-		p.step = stepRefuse
-		p.failure = fail(ReasonReleasePending, "Release %s in namespace %s is in the state %q, which no rollout starts from. Look at `helm history %s -n %s`.", name, namespace, status, name, namespace)
+		p.step, p.failure = stepRefuse, oddState(latest, namespace, name)
 	}
 	return p
+}
+
+// busy says that somebody is at work on a release in this state, or was when it was left.
+func busy(status common.Status) bool {
+	return status.IsPending() || status == common.StatusUninstalling
+}
+
+func busyElsewhere(latest *release.Release, namespace, name string) *Failure {
+	return fail(ReasonReleasePending, "Release %s in namespace %s is %s since %s, started with Helm by someone else. Wait for it to end; if nobody is at it any more, free it with `helm rollback %s -n %s` (or `helm uninstall`, if it was the first installation) and run this job again.",
+		name, namespace, latest.Info.Status, latest.Info.LastDeployed.UTC().Format(time.RFC3339), name, namespace)
+}
+
+func oddState(latest *release.Release, namespace, name string) *Failure {
+	return fail(ReasonReleasePending, "Release %s in namespace %s is in the state %q, which no rollout starts from. Look at `helm history %s -n %s`.",
+		name, namespace, latest.Info.Status, name, namespace)
 }
 
 // backTo is the newest revision that ran: a deployed one, else (after a crash between

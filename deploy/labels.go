@@ -23,6 +23,9 @@ const (
 	// Helm copies a release's labels into the next revision, also when somebody
 	// upgrades by hand. Only a revision whose number is in this label is of our making.
 	labelRevision = labelPrefix + "revision"
+	// The same of a revision that somebody asked for with Rollback. One that a failed rollout went back to has it
+	// not, or with the number of the revision it was copied from.
+	labelRollback = labelPrefix + "rollback"
 )
 
 func (o Owner) labels() map[string]string {
@@ -67,6 +70,21 @@ func (o Owner) stamp(rel *release.Release) {
 	}
 	labels[labelRevision] = strconv.Itoa(rel.Version)
 	rel.Labels = labels
+}
+
+// stampRollback marks a revision that goes back as asked for by this very work. The commit stays that of what runs again.
+func (o Owner) stampRollback(rel *release.Release) {
+	o.stamp(rel)
+	own := o.labels()
+	for _, key := range []string{labelRun, labelJob, labelAttempt} {
+		rel.Labels[key] = own[key]
+	}
+	rel.Labels[labelRollback] = rel.Labels[labelRevision]
+}
+
+// askedBack says whether this attempt of this work recorded the revision by a Rollback.
+func (o Owner) askedBack(rel *release.Release) bool {
+	return o.sameWork(rel) && rel.Labels[labelRollback] == strconv.Itoa(rel.Version) && rel.Labels[labelAttempt] == strconv.Itoa(o.Attempt)
 }
 
 // stamped says whether Slipway recorded this revision, not somebody with Helm by hand.

@@ -65,10 +65,13 @@ type Outcome struct {
 	// Adopted says that the revision had been deployed by an earlier call for the same work.
 	Adopted bool
 	// RolledBack says that the release is back on RolledBackTo, applied and ready.
-	RolledBack   bool
-	RolledBackTo int
-	Failure      *Failure
-	Took         time.Duration
+	RolledBack     bool
+	RolledBackFrom int // of a Rollback: the newest revision before it
+	RolledBackTo   int
+	// Overtaken says of an adopted Rollback that there is a newer revision since: what runs now is not told.
+	Overtaken bool
+	Failure   *Failure
+	Took      time.Duration
 }
 
 // Status is what a rollout left in the cluster.
@@ -101,6 +104,8 @@ type Failure struct {
 	Sentence string
 	// LogTail are the failing container's last lines, at most 20 of at most 200 characters.
 	LogTail []string
+	// Revisions are what the release has, newest first, at most 10, when the one to go back to is not there.
+	Revisions []Revision
 }
 
 // Reason is a short, stable name of a failure's cause. Reasons that Kubernetes gives
@@ -120,11 +125,13 @@ const (
 	ReasonHookFailed       Reason = "HookFailed"
 	ReasonNotReady         Reason = "NotReady" // not ready in time, nothing more precise is known
 	ReasonUnschedulable    Reason = "Unschedulable"
-	ReasonUnhealthy        Reason = "Unhealthy" // running, but the readiness probe fails
-	ReasonExited           Reason = "Exited"    // a container ended with an error
+	ReasonUnhealthy        Reason = "Unhealthy"  // running, but the readiness probe fails
+	ReasonExited           Reason = "Exited"     // a container ended with an error
+	ReasonNoRevision       Reason = "NoRevision" // there is no revision to go back to
+	ReasonOvertaken        Reason = "Overtaken"  // others changed the release since the rollback was begun
 )
 
-// LeaseHeldError is returned by Rollout when someone else is rolling out the same
+// LeaseHeldError is returned by Rollout and Rollback when someone else is changing the same
 // release. The caller tries again at Until.
 type LeaseHeldError struct {
 	Lease  string // "tks/slipway-shop"

@@ -34,7 +34,7 @@ func (c *Cluster) Rollout(ctx context.Context, rel Release, log io.Writer) (Outc
 	return out, nil
 }
 
-// rollout is one run of Rollout, holding the lease.
+// rollout is one run of Rollout or Rollback, holding the lease.
 type rollout struct {
 	cluster *Cluster
 	release Release
@@ -50,9 +50,6 @@ type rollout struct {
 }
 
 func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outcome, error) {
-	unchanged := func(f *Failure) (Outcome, error) {
-		return Outcome{Status: StatusUnchanged, Failure: f}, nil
-	}
 	if f := rel.validate(); f != nil {
 		return unchanged(f)
 	}
@@ -60,6 +57,19 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 	if f != nil {
 		return unchanged(f)
 	}
+	return c.holding(ctx, rel, log, func(ctx context.Context, r *rollout) (Outcome, error) {
+		if in.chart == nil { // a try before used it up
+			if in, f = rel.load(); f != nil {
+				return unchanged(f)
+			}
+		}
+		r.input, in = in, input{}
+		return r.run(ctx)
+	})
+}
+
+// holding does something to a release under its lease. Its context ends when the lease is lost.
+func (c *Cluster) holding(ctx context.Context, rel Release, log *lineLog, do func(context.Context, *rollout) (Outcome, error)) (Outcome, error) {
 	leased, l, err := c.acquireLease(ctx, rel.Namespace, rel.Name, rel.Owner)
 	if err != nil {
 		return Outcome{}, err
@@ -70,9 +80,8 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 		if err != nil {
 			return Outcome{}, err
 		}
-		r.input = in
 		r.watch.start(leased)
-		out, err := r.run(leased)
+		out, err := do(leased, r)
 		r.watch.close()
 		// A kind that isn't known may have been installed since we last asked.
 		var unknown *unknownKindError
@@ -83,10 +92,12 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 			return unchanged(unknown.failure)
 		}
 		c.forget()
-		if in, f = rel.load(); f != nil {
-			return unchanged(f)
-		}
 	}
+}
+
+// unchanged is the outcome of what is refused before anything was applied.
+func unchanged(f *Failure) (Outcome, error) {
+	return Outcome{Status: StatusUnchanged, Failure: f}, nil
 }
 
 // input is what Helm renders. Helm changes it, so every use needs one of its own.
@@ -150,7 +161,7 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 	}
 	p := decide(history, r.release.Owner, r.release.Namespace, r.release.Name)
 	if p.step == stepRefuse {
-		return Outcome{Status: StatusUnchanged, Failure: p.failure}, nil
+		return unchanged(p.failure)
 	}
 	r.watch.awaitLists(ctx)
 	if err := r.clear(ctx, p); err != nil {
@@ -168,7 +179,7 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 		var failure *Failure
 		applied, failure, err = r.apply(ctx, waiting, p)
 		if failure != nil {
-			return Outcome{Status: StatusUnchanged, Failure: failure}, nil
+			return unchanged(failure)
 		}
 	}
 	if err == nil {

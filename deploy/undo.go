@@ -16,11 +16,14 @@ import (
 	"k8s.io/cli-runtime/pkg/resource"
 )
 
+// interrupted begins the description of a revision whose rollout did not end.
+const interrupted = "Interrupted"
+
 // clear removes what an interrupted rollout left in the way.
 func (r *rollout) clear(ctx context.Context, p plan) error {
 	if p.markFailed {
 		r.log.printf("revision %d was interrupted (%s); freeing the release", p.latest.Version, p.latest.Info.Status)
-		p.latest.SetStatus(common.StatusFailed, "Interrupted: the rollout that recorded this revision did not end it")
+		p.latest.SetStatus(common.StatusFailed, interrupted+": the rollout that recorded this revision did not end it")
 		if err := r.configuration().Releases.Update(p.latest); err != nil {
 			return r.trouble(ctx, err)
 		}
@@ -71,11 +74,7 @@ func (r *rollout) takeBack(ctx context.Context, p plan, failed *release.Release,
 		return out, nil
 	default:
 		r.log.printf("rolling back to revision %d", target)
-		back := action.NewRollback(r.configuration())
-		back.Version, back.Timeout = target, r.release.timeout()
-		back.WaitStrategy, back.WaitForJobs, back.WaitOptions = kube.StatusWatcherStrategy, true, r.waitOptions(waiting)
-		back.ServerSideApply, back.MaxHistory = "true", maxHistory
-		if err = back.Run(r.release.Name); err == nil {
+		if err = r.goBack(waiting, target); err == nil {
 			out.Status, out.RolledBack, out.RolledBackTo = StatusRolledBack, true, target
 			out.Images = r.images(ctx)
 			failure.Sentence += fmt.Sprintf(" Rolled back to revision %d, which is ready.", target)
@@ -89,6 +88,15 @@ func (r *rollout) takeBack(ctx context.Context, p plan, failed *release.Release,
 	failure.Sentence += fmt.Sprintf(" Taking it back failed too (%s); look at `helm history %s -n %s`.",
 		clip(err.Error(), maxCause), r.release.Name, r.release.Namespace)
 	return out, nil
+}
+
+// goBack makes a revision run again, with the chart's rollback hooks, and waits until it is ready.
+func (r *rollout) goBack(waiting context.Context, revision int) error {
+	back := action.NewRollback(r.configuration())
+	back.Version, back.Timeout = revision, r.release.timeout()
+	back.WaitStrategy, back.WaitForJobs, back.WaitOptions = kube.StatusWatcherStrategy, true, r.waitOptions(waiting)
+	back.ServerSideApply, back.MaxHistory = "true", maxHistory
+	return back.Run(r.release.Name)
 }
 
 // uninstall removes the release and waits until its objects, as rel has them, are gone.
