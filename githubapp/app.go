@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
@@ -29,7 +30,9 @@ type App struct {
 	now     func() time.Time
 	observe func(Call)
 	log     *slog.Logger
-	asApp   *github.Client // signs as the App itself; all else is said as an installation
+	asApp   *github.Client         // signs as the App itself; all else is said as an installation
+	login   atomic.Pointer[string] // of our bot, once GitHub was asked
+	own     *budget                // of what is said as the App itself
 
 	mu      sync.Mutex // guards finding or making an entry; the caches lock themselves
 	clients *lru.Cache[clientKey, *client]
@@ -46,7 +49,7 @@ var (
 type Options struct {
 	Log       *slog.Logger
 	Now       func() time.Time  // default time.Now
-	Transport http.RoundTripper // what carries requests; default: http.DefaultTransport's settings
+	Transport http.RoundTripper // what carries requests; default: NewTransport
 	Observe   func(Call)        // is told of every call, at the same time from several goroutines
 }
 
@@ -82,10 +85,7 @@ func New(config Config, options Options) (*App, error) {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	if a.base == nil {
-		shared := http.DefaultTransport.(*http.Transport).Clone()
-		shared.MaxIdleConnsPerHost = maxConcurrent
-		shared.ResponseHeaderTimeout = callTimeout
-		a.base = shared
+		a.base = NewTransport()
 	}
 	if a.clients, err = lru.New[clientKey, *client](maxClients); err != nil {
 		return nil, err
@@ -96,7 +96,9 @@ func New(config Config, options Options) (*App, error) {
 	if a.files, err = lru.New[fileKey, file](maxFiles); err != nil {
 		return nil, err
 	}
-	own := &limiter{next: a.base, budget: newBudget(a.now), now: a.now, observe: a.observe}
+	a.own = newBudget(a.now)
+	a.own.ownApp = true
+	own := &limiter{next: a.base, budget: a.own, now: a.now, observe: a.observe}
 	signed, err := ghinstallation.NewAppsTransportWithOptions(own, config.AppID,
 		ghinstallation.WithSigner(signer{ghinstallation.NewRSASigner(jwt.SigningMethodRS256, key), a.now}))
 	if err != nil {
@@ -104,6 +106,14 @@ func New(config Config, options Options) (*App, error) {
 	}
 	a.asApp = a.newClient(signed)
 	return a, nil
+}
+
+// NewTransport is what carries requests without Options.Transport, for who wants to change its proxy or whom it trusts.
+func NewTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = maxConcurrent
+	t.ResponseHeaderTimeout = callTimeout
+	return t
 }
 
 func (a *App) newClient(transport http.RoundTripper) *github.Client {
@@ -153,6 +163,7 @@ func (a *App) client(installation int64, repo jobs.Repository) (*client, error) 
 		b = newBudget(a.now)
 		a.budgets.Add(installation, b)
 	}
+	b.of(repo.Owner)
 	tokens := &tokenSource{now: a.now, mint: func(ctx context.Context) (string, time.Time, error) {
 		return a.mint(ctx, installation, repo.ID)
 	}}

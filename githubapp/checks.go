@@ -23,6 +23,7 @@ type checkBody struct {
 	StartedAt   *time.Time   `json:"started_at,omitempty"`
 	CompletedAt *time.Time   `json:"completed_at,omitempty"`
 	Output      *checkOutput `json:"output,omitempty"`
+	Actions     []Button     `json:"actions,omitempty"`
 }
 
 type checkOutput struct {
@@ -43,7 +44,8 @@ type checkAnnotation struct {
 // body says a check, with at most the given annotations: GitHub appends those of every request to those it has.
 func (c Check) body(annotations []jobs.Annotation) checkBody {
 	out := checkBody{DetailsURL: c.URL, Status: c.Status, Conclusion: c.Conclusion, StartedAt: timestamp(c.Started),
-		CompletedAt: timestamp(c.Completed), Output: &checkOutput{Title: c.Title, Summary: c.Summary}}
+		CompletedAt: timestamp(c.Completed), Output: &checkOutput{Title: c.Title, Summary: c.Summary},
+		Actions: c.Buttons}
 	if c.Status == "queued" {
 		out.StartedAt = nil
 	}
@@ -143,10 +145,4 @@ func (a *App) readCheck(ctx context.Context, run jobs.RunInfo, id int64) (shown,
 		return shown{}, explain(ctx, attempt, err)
 	}
 	return shown{got.GetID(), got.GetOutput().GetAnnotationsCount()}, nil
-}
-
-// roomForProgress reports whether the installation's budget has room for writes that may as well come later.
-func (a *App) roomForProgress(run jobs.RunInfo) bool {
-	c, err := a.client(run.Installation, run.Repository)
-	return err == nil && c.budget.spare()
 }

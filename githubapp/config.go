@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Config is the github block of config.yaml: which GitHub App this server is.
@@ -20,9 +21,44 @@ type Config struct {
 	// APIURL is the REST API's address. Empty means https://api.github.com/; a GitHub Enterprise Server has
 	// https://HOST/api/v3/. It must be https, except on this machine's loopback addresses.
 	APIURL string `yaml:"api_url,omitempty"`
+	// Intake is how deliveries come. "webhook", the default: GitHub sends them, and what it could not send is fetched from the
+	// App's delivery log. "poll": all are fetched from there, for networks that GitHub can't reach. The App's webhook must be
+	// active all the same, with any address: GitHub logs what it tried to send. Then webhook_secret_files may be left out.
+	Intake string `yaml:"intake,omitempty"`
+	// RecoverEvery is the time between two readings of the App's delivery log: from 5 s to 1 h. Default: 5 m, with intake poll
+	// 10 s. A reading costs a call, and one for each delivery that is fetched, out of 5,000 an hour.
+	RecoverEvery time.Duration `yaml:"recover_every,omitempty"`
 }
 
 const defaultAPIURL = "https://api.github.com/"
+
+// The values of Config.Intake.
+const (
+	IntakeWebhook = "webhook"
+	IntakePoll    = "poll"
+)
+
+// Bounds and defaults of Config.RecoverEvery.
+const (
+	recoverLeast   = 5 * time.Second
+	recoverMost    = time.Hour
+	recoverWebhook = 5 * time.Minute
+	recoverPoll    = 10 * time.Second
+)
+
+// Polls reports whether all deliveries come from the App's delivery log.
+func (c Config) Polls() bool { return c.Intake == IntakePoll }
+
+// Every is the time between two readings of the App's delivery log.
+func (c Config) Every() time.Duration {
+	switch {
+	case c.RecoverEvery != 0:
+		return c.RecoverEvery
+	case c.Polls():
+		return recoverPoll
+	}
+	return recoverWebhook
+}
 
 // Validate reports everything wrong with the block, joined. It opens no file.
 func (c Config) Validate() error {
@@ -33,7 +69,13 @@ func (c Config) Validate() error {
 	if c.PrivateKeyFile == "" {
 		faults = append(faults, errors.New("github.private_key_file: name the PEM file with the App's private key"))
 	}
-	if len(c.WebhookSecretFiles) == 0 {
+	if c.Intake != "" && c.Intake != IntakeWebhook && c.Intake != IntakePoll {
+		faults = append(faults, fmt.Errorf("github.intake: %q; it must be webhook or poll", c.Intake))
+	}
+	if every := c.Every(); every < recoverLeast || every > recoverMost {
+		faults = append(faults, fmt.Errorf("github.recover_every: %s; it must be from %s to %s", every, recoverLeast, recoverMost))
+	}
+	if len(c.WebhookSecretFiles) == 0 && !c.Polls() {
 		faults = append(faults, errors.New("github.webhook_secret_files: name at least one file with the App's webhook secret"))
 	}
 	for i, file := range c.WebhookSecretFiles {

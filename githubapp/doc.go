@@ -5,13 +5,17 @@
 //
 //   - config.go, app.go, tokens.go: who we are; one client per repository of an installation, with a token that reaches
 //     only that repository
-//   - transport.go, limits.go, budget.go: every request passes here; what GitHub's refusals mean, and how much an
-//     installation may ask
+//   - transport.go, limits.go: every request passes here; what GitHub's refusals mean
+//   - budget.go, bucket.go, priority.go, ledger.go: how much an installation may ask, who goes first when that is not
+//     enough, and what is held back
+//   - needs.go, manifest.go, health.go: what the App must be allowed and why; making one; finding out what is wrong with it
 //   - errors.go: how a call can fail, for callers
-//   - facts.go, files.go: questions about pull requests, permissions, refs, files
+//   - facts.go, teams.go, files.go: questions about pull requests, permissions, teams, refs, files
 //   - archives.go, unpack.go: a commit's files on disk, at an exact SHA
-//   - project.go, summary.go, markdown.go: what GitHub is to show for a run, as pure functions
-//   - reporter.go, checks.go: making GitHub show it
+//   - project.go, buttons.go, summary.go, markdown.go: what GitHub is to show for a run, as pure functions
+//   - reporter.go, saying.go, checks.go: making GitHub show it
+//   - deployments.go, sticky.go, beside.go: what is shown beside the checks: deployments, and the pull request's comment
+//   - replies.go, comments.go: answering comments with commands
 //
 // # How calls fail
 //

@@ -36,6 +36,10 @@ func (a *App) PullRequest(ctx context.Context, installation int64, repo jobs.Rep
 	if base := pr.GetBase().GetRepo().GetID(); base != repo.ID {
 		return jobs.PullRequest{}, wrap(attempt, renamed(repo, base))
 	}
+	// A public repository can be read at its new owner's, too, by a redirect; what we may do for it ended.
+	if owner := pr.GetBase().GetRepo().GetOwner().GetLogin(); owner != "" && !strings.EqualFold(owner, repo.Owner) {
+		return jobs.PullRequest{}, wrap(attempt, &jobs.Gone{Reason: fmt.Sprintf("%s belongs to %s now", repo.FullName(), owner)})
+	}
 	out := pullRequest(pr)
 	head, _, err := c.Git.GetCommit(operation(ctx, "git/get-commit"), repo.Owner, repo.Name, out.HeadSHA)
 	if err != nil {
@@ -52,6 +56,9 @@ func pullRequest(pr *github.PullRequest) jobs.PullRequest {
 		HeadRef: pr.GetHead().GetRef(), HeadSHA: pr.GetHead().GetSHA(),
 		HeadRepo: pr.GetHead().GetRepo().GetID(), HeadName: pr.GetHead().GetRepo().GetFullName(),
 		BaseRef: pr.GetBase().GetRef(), BaseSHA: pr.GetBase().GetSHA(),
+	}
+	if out.Merged { // before that, it is a merge that was only tried
+		out.MergeSHA = pr.GetMergeCommitSHA()
 	}
 	for _, label := range pr.Labels {
 		out.Labels = append(out.Labels, label.GetName())
@@ -99,7 +106,7 @@ func changes(files []*github.CommitFile) jobs.Changes {
 }
 
 // Permission returns what an account may do in the repository now: admin, write, read or none, where maintain counts as
-// write and triage as read. It is never cached. An account that GitHub knows nothing about there has none.
+// write and triage as read, and the finer name of its role. It is never cached. An account that GitHub knows nothing about there has none.
 func (a *App) Permission(ctx context.Context, installation int64, repo jobs.Repository, actor jobs.Actor) (jobs.TrustFacts, error) {
 	attempt := fmt.Sprintf("ask for the permission of %s on %s", actor.Login, repo.FullName())
 	c, err := a.client(installation, repo)
@@ -109,9 +116,19 @@ func (a *App) Permission(ctx context.Context, installation int64, repo jobs.Repo
 	if actor.Login == "" {
 		return jobs.TrustFacts{}, fmt.Errorf("%s: the account has no login", attempt)
 	}
-	level, _, err := c.Repositories.GetPermissionLevel(operation(ctx, "repos/get-collaborator-permission-level"),
-		repo.Owner, repo.Name, url.PathEscape(actor.Login))
+	req, err := c.NewRequest(http.MethodGet,
+		fmt.Sprintf("repos/%s/%s/collaborators/%s/permission", repo.Owner, repo.Name, url.PathEscape(actor.Login)), nil)
 	if err != nil {
+		return jobs.TrustFacts{}, fmt.Errorf("%s: %w", attempt, err)
+	}
+	var level struct { // go-github's type lacks the role
+		Permission string `json:"permission"`
+		RoleName   string `json:"role_name"`
+		User       struct {
+			ID int64 `json:"id"`
+		} `json:"user"`
+	}
+	if _, err := c.Do(operation(ctx, "repos/get-collaborator-permission-level"), req, &level); err != nil {
 		err = explain(ctx, attempt, err)
 		if status(err) == http.StatusNotFound {
 			if err := a.reachable(ctx, c, repo); err != nil {
@@ -121,10 +138,10 @@ func (a *App) Permission(ctx context.Context, installation int64, repo jobs.Repo
 		}
 		return jobs.TrustFacts{}, err
 	}
-	if level.GetPermission() == "" || level.GetUser().GetID() == 0 {
+	if level.Permission == "" || level.User.ID == 0 {
 		return jobs.TrustFacts{}, fmt.Errorf("%s: GitHub's answer names no permission or no account", attempt)
 	}
-	return jobs.TrustFacts{Permission: level.GetPermission(), PermissionOf: level.GetUser().GetID()}, nil
+	return jobs.TrustFacts{Permission: level.Permission, Role: level.RoleName, PermissionOf: level.User.ID}, nil
 }
 
 // Head returns the commit that a ref such as refs/heads/main or refs/tags/v1 is at now; an annotated tag is followed to

@@ -99,7 +99,7 @@ func TestPermission(t *testing.T) {
 		u := w.CreateUser("u-" + role)
 		w.repo.SetPermission(u, role)
 		got, err := w.app.Permission(t.Context(), w.inst.ID, described(w.repo), jobs.Actor{ID: u.ID, Login: u.Login})
-		if err != nil || got != (jobs.TrustFacts{Permission: want, PermissionOf: u.ID}) {
+		if err != nil || got != (jobs.TrustFacts{Permission: want, Role: role, PermissionOf: u.ID}) {
 			t.Errorf("%s: got %+v, %v, want %s of %d", role, got, err, want, u.ID)
 		}
 	}
@@ -241,5 +241,23 @@ func TestFile(t *testing.T) {
 	var gone *jobs.Gone
 	if _, _, err := read(sha, "other"); !errors.As(err, &gone) {
 		t.Errorf("repository gone: got %v", err)
+	}
+}
+
+func TestMergedPullRequestNamesItsCommit(t *testing.T) {
+	w := newWorld(t)
+	pull := w.pull("feat")
+	var got jobs.PullRequest
+	var err error
+	for range 3 { // asking makes GitHub try the merge, whose commit is no merge yet
+		if got, err = w.app.PullRequest(t.Context(), w.inst.ID, described(w.repo), pull.Number); err != nil || got.Merged || got.MergeSHA != "" {
+			t.Errorf("open: got %+v, %v", got, err)
+		}
+	}
+	sha, err := pull.Merge(w.alice)
+	ok(t, err)
+	got, err = w.app.PullRequest(t.Context(), w.inst.ID, described(w.repo), pull.Number)
+	if err != nil || !got.Merged || got.MergeSHA != sha || got.State != "closed" {
+		t.Errorf("merged: got %+v, %v, want %s", got, err, sha)
 	}
 }

@@ -49,14 +49,31 @@ func classify(status int, header http.Header, body []byte, now time.Time) (limit
 	return limit{}, false
 }
 
-// exhausted tells whether a good answer was the last one before the reset.
-func exhausted(header http.Header) (until time.Time, ok bool) {
-	resource := header.Get("X-RateLimit-Resource")
-	if header.Get("X-RateLimit-Remaining") != "0" || (resource != "" && resource != "core") {
-		return time.Time{}, false
+// A quota is what an answer says about the hour's calls.
+type quota struct {
+	limit, remaining int
+	reset            time.Time
+}
+
+// quotaOf reads what GitHub says with nearly every answer ("Rate limits for the REST API", section "Checking the status of
+// your rate limit"). Other resources than core, such as search, have limits of their own.
+func quotaOf(header http.Header) (quota, bool) {
+	if resource := header.Get("X-RateLimit-Resource"); resource != "" && resource != "core" {
+		return quota{}, false
 	}
-	until = resetTime(header)
-	return until, !until.IsZero()
+	limit, err := strconv.Atoi(header.Get("X-RateLimit-Limit"))
+	if err != nil || limit <= 0 {
+		return quota{}, false
+	}
+	remaining, err := strconv.Atoi(header.Get("X-RateLimit-Remaining"))
+	if err != nil || remaining < 0 {
+		return quota{}, false
+	}
+	reset := resetTime(header)
+	if reset.IsZero() {
+		return quota{}, false
+	}
+	return quota{limit, remaining, reset}, true
 }
 
 func resetTime(header http.Header) time.Time {

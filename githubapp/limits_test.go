@@ -56,147 +56,6 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func TestSecondaryLimitsGrowAndAreForgotten(t *testing.T) {
-	c := &clock{now: time.Unix(1_800_000_000, 0)}
-	b := newBudget(c.Now)
-	for i, want := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute, 30 * time.Minute, 30 * time.Minute} {
-		if got := b.limited(limit{secondary: true}).After; got != want {
-			t.Errorf("complaint %d: wait %s, want %s", i+1, got, want)
-		}
-		// The answers to calls that were under way don't count again.
-		if got := b.limited(limit{secondary: true}).After; got != want {
-			t.Errorf("complaint %d, said twice: wait %s, want %s", i+1, got, want)
-		}
-		c.advance(want + time.Second)
-	}
-	b.answered()
-	if got := b.limited(limit{secondary: true}).After; got != time.Minute {
-		t.Errorf("after a good answer: wait %s, want 1m", got)
-	}
-	// A reset in the past, by our clock, and one in a far future are not believed.
-	c.advance(time.Hour)
-	if got := b.limited(limit{until: c.Now().Add(-time.Hour)}).After; got != limitLeast {
-		t.Errorf("reset in the past: wait %s", got)
-	}
-	if got := b.limited(limit{until: c.Now().Add(1000 * time.Hour)}).After; got != limitMost {
-		t.Errorf("reset in a far future: wait %s", got)
-	}
-}
-
-func TestBudgetOfWrites(t *testing.T) {
-	c := &clock{now: time.Unix(1_800_000_000, 0)}
-	b := newBudget(c.Now)
-	write := func() error {
-		leave, err := b.enter(t.Context(), true)
-		if err == nil {
-			leave()
-		}
-		return err
-	}
-	sent := 0
-	for range 60 * 10 { // a minute in steps of 100 ms, always asking
-		for write() == nil {
-			sent++
-		}
-		c.advance(100 * time.Millisecond)
-	}
-	if sent < 70 || sent > 80 {
-		t.Errorf("%d writes in a minute, want at most 80 and not much less", sent)
-	}
-	var later *jobs.Later
-	for write() == nil {
-	}
-	if err := write(); !errors.As(err, &later) || later.After <= 0 || later.After > 2*time.Second {
-		t.Errorf("got %v, want a *jobs.Later of about a second", err)
-	}
-	// Reading goes on meanwhile, but not without end.
-	reads := 0
-	for {
-		leave, err := b.enter(t.Context(), false)
-		if err != nil {
-			break
-		}
-		leave()
-		reads++
-	}
-	if reads == 0 || reads > 900 {
-		t.Errorf("%d reads", reads)
-	}
-	// Once GitHub complained, writes keep their distance.
-	c.advance(time.Hour)
-	_ = b.limited(limit{secondary: true, until: c.Now().Add(time.Second)})
-	c.advance(2 * time.Second)
-	ok(t, write())
-	if err := write(); !errors.As(err, &later) || later.After != spacedWrites {
-		t.Errorf("after a complaint: got %v, want a *jobs.Later of %s", err, spacedWrites)
-	}
-	c.advance(spacedWrites)
-	ok(t, write())
-}
-
-func TestProgressLeavesRoomForFinalStates(t *testing.T) {
-	c := &clock{now: time.Unix(1_800_000_000, 0)}
-	b := newBudget(c.Now)
-	n := 0
-	for b.spare() {
-		leave, err := b.enter(t.Context(), true)
-		ok(t, err)
-		leave()
-		n++
-	}
-	for range writesBurst - n {
-		leave, err := b.enter(t.Context(), true)
-		if err != nil {
-			t.Fatalf("no room was left for final states after %d writes: %v", n, err)
-		}
-		leave()
-	}
-	if n == 0 || n == writesBurst {
-		t.Errorf("%d of %d writes may be progress", n, writesBurst)
-	}
-}
-
-func TestBudgetBoundsConcurrencyAndWritesGoOneByOne(t *testing.T) {
-	b := newBudget(time.Now)
-	var leaves []func()
-	for range maxConcurrent {
-		leave, err := b.enter(t.Context(), false)
-		ok(t, err)
-		leaves = append(leaves, leave)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	got := make(chan error, 2)
-	for _, write := range []bool{false, true} {
-		go func() { _, err := b.enter(ctx, write); got <- err }()
-	}
-	cancel()
-	for range 2 {
-		if err := <-got; !errors.Is(err, context.Canceled) {
-			t.Errorf("one too many got in: %v", err)
-		}
-	}
-	for _, leave := range leaves {
-		leave()
-	}
-	leave, err := b.enter(t.Context(), true)
-	ok(t, err)
-	second := make(chan error, 1)
-	go func() {
-		leave, err := b.enter(t.Context(), true)
-		if err == nil {
-			leave()
-		}
-		second <- err
-	}()
-	select {
-	case err := <-second:
-		t.Errorf("two writes at once: %v", err)
-	default:
-	}
-	leave()
-	ok(t, <-second)
-}
-
 func TestLimitsOfGitHub(t *testing.T) {
 	for name, test := range map[string]struct {
 		failure githubtest.Failure
@@ -222,7 +81,8 @@ func TestLimitsOfGitHub(t *testing.T) {
 			w.Fail(test.failure)
 			err := head()
 			var later *jobs.Later
-			if !errors.As(err, &later) || later.After > test.wait || later.After < test.wait-time.Second || !strings.Contains(later.Reason, test.says) {
+			wait := test.wait + standings[priorityNew].grace // so that final states go first when it is over
+			if !errors.As(err, &later) || later.After > wait || later.After < wait-time.Second || !strings.Contains(later.Reason, test.says) {
 				t.Fatalf("got %v (%+v), want a *jobs.Later of %s", err, later, test.wait)
 			}
 			clean(t, err)
@@ -237,7 +97,7 @@ func TestLimitsOfGitHub(t *testing.T) {
 			if err != nil || got != sha {
 				t.Errorf("another installation: got %q, %v", got, err)
 			}
-			w.clock.advance(test.wait + time.Second)
+			w.clock.advance(wait + time.Second)
 			ok(t, head())
 		})
 	}
@@ -259,7 +119,7 @@ func TestLastCallBeforeTheResetIsNotedInAdvance(t *testing.T) {
 	if w.count("git/get-ref") != n {
 		t.Error("GitHub was asked although nothing was left")
 	}
-	w.clock.advance(time.Hour + time.Second)
+	w.clock.advance(time.Hour + standings[priorityNew].grace + time.Second)
 	ok(t, head())
 }
 
@@ -304,21 +164,6 @@ func TestTroubleAtGitHub(t *testing.T) {
 		if !seen[status] {
 			t.Errorf("no call with status %d was observed", status)
 		}
-	}
-}
-
-func TestWaitsGrowWhileTroubleLasts(t *testing.T) {
-	b := newBudget(time.Now)
-	var last time.Duration
-	for range 10 {
-		last = b.failed()
-	}
-	if last < troubleMost/2 || last > troubleMost {
-		t.Errorf("after 10 errors: wait %s, want %s to %s", last, troubleMost/2, troubleMost)
-	}
-	b.answered()
-	if first := b.failed(); first > troubleFirst {
-		t.Errorf("after a good answer: wait %s", first)
 	}
 }
 

@@ -72,6 +72,19 @@ func code(s string, table bool) string {
 	return ticks + s + ticks
 }
 
+// addressForm is what an address may hold so that a link can't be left through it.
+var addressForm = regexp.MustCompile(`^https?://[A-Za-z0-9._~:/?#@!$&*+,;=%[\]-]+$`)
+
+const maxAddress = 2000 // bytes
+
+// linked makes Markdown that is safe already a link, if the address is one.
+func linked(text, address string) string {
+	if text == "" || len(address) > maxAddress || !addressForm.MatchString(address) {
+		return text
+	}
+	return "[" + text + "](" + address + ")"
+}
+
 // fence puts lines into a code block that they can't leave.
 func fence(lines []string) string {
 	body := text(strings.Join(lines, "\n"))

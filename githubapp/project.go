@@ -24,6 +24,7 @@ type Check struct {
 	URL         string // of the page with the details; may be empty
 	Started     time.Time
 	Completed   time.Time // when completed
+	Buttons     []Button  // when completed
 }
 
 // GitHub's limits on a check ("Create a check run"). Text is counted in bytes here, which is never less than its characters.
@@ -38,6 +39,10 @@ const (
 // Project says what GitHub is to show for a run as it is now: the check of the whole run first, then one for each job when
 // there is more than one planned. results are the stored results of jobs that have ended, by job name; run.URL, if set, is linked.
 // It is pure: the same run gives the same checks.
+//
+// A run that a person asked for has no check of the whole, and always those of its jobs: a command must not turn the check green
+// that is required of the commit. A job that was taken over from an earlier attempt has its check from there, so that it gets
+// none of this run's; the table of the whole names it.
 func Project(run jobs.Run, results map[string]jobs.Result) []Check {
 	var planned []jobs.Job
 	for _, j := range run.Jobs {
@@ -45,32 +50,44 @@ func Project(run jobs.Run, results map[string]jobs.Result) []Check {
 			planned = append(planned, j)
 		}
 	}
-	single := len(planned) == 1 && run.Outcome == jobs.OutcomeRun
-	whole := Check{
+	started := run.Outcome == jobs.OutcomeRun
+	var checks []Check
+	if run.Asked == nil {
+		single := len(planned) == 1 && started
+		checks = append(checks, wholeCheck(run, planned, single, results).bound())
+		started = started && !single
+	}
+	if !started {
+		return checks
+	}
+	for _, j := range planned {
+		if !j.Taken {
+			checks = append(checks, jobCheck(run, j, results[j.Name]).bound())
+		}
+	}
+	return checks
+}
+
+// wholeCheck is the check of a run; single says that its only job has none of its own.
+func wholeCheck(run jobs.Run, planned []jobs.Job, single bool, results map[string]jobs.Result) Check {
+	c := Check{
 		Name: CheckName, URL: run.URL, Title: headline(run), Started: run.Created,
 		Summary: runSummary(run, results), Annotations: faultNotes(run, "", single),
 	}
 	if !run.Started.IsZero() {
-		whole.Started = run.Started
+		c.Started = run.Started
 	}
-	whole.Status, whole.Conclusion = runStatus(run)
+	c.Status, c.Conclusion = runStatus(run)
 	if single {
-		whole.Annotations = append(whole.Annotations, results[planned[0].Name].Annotations...)
-		if whole.Conclusion == "failure" && results[planned[0].Name].Conclusion == jobs.TimedOut {
-			whole.Conclusion = "timed_out"
+		c.Annotations = append(c.Annotations, results[planned[0].Name].Annotations...)
+		if c.Conclusion == "failure" && results[planned[0].Name].Conclusion == jobs.TimedOut {
+			c.Conclusion = "timed_out"
 		}
 	}
-	if whole.Status == "completed" {
-		whole.Completed = later(run.Finished, whole.Started)
+	if c.Status == "completed" {
+		c.Completed, c.Buttons = later(run.Finished, c.Started), runButtons(run)
 	}
-	checks := []Check{whole.bound()}
-	if run.Outcome != jobs.OutcomeRun || single {
-		return checks
-	}
-	for _, j := range planned {
-		checks = append(checks, jobCheck(run, j, results[j.Name]).bound())
-	}
-	return checks
+	return c
 }
 
 func runStatus(run jobs.Run) (status, conclusion string) {
@@ -83,6 +100,8 @@ func runStatus(run jobs.Run) (status, conclusion string) {
 		return "completed", "cancelled"
 	case jobs.RunHeld:
 		return "completed", "action_required"
+	case jobs.RunWaits:
+		return "completed", heldConclusion(run)
 	case jobs.RunNothing:
 		return "completed", "neutral"
 	}
@@ -90,6 +109,15 @@ func runStatus(run jobs.Run) (status, conclusion string) {
 		return "queued", ""
 	}
 	return "in_progress", ""
+}
+
+// heldConclusion is how what waits for an approval ends. In a pull request it holds back the merge; elsewhere it is neither good
+// nor bad that nobody approved yet. What was approved is shown by checks of its own.
+func heldConclusion(run jobs.Run) string {
+	if run.PullRequest > 0 {
+		return "action_required"
+	}
+	return "neutral"
 }
 
 func jobCheck(run jobs.Run, j jobs.Job, result jobs.Result) Check {
@@ -118,11 +146,13 @@ func jobCheck(run jobs.Run, j jobs.Job, result jobs.Result) Check {
 		c.Status, c.Conclusion = "completed", "cancelled"
 	case jobs.JobSkipped:
 		c.Status, c.Conclusion = "completed", "skipped"
+	case jobs.JobHeld:
+		c.Status, c.Conclusion = "completed", heldConclusion(run)
 	default:
 		c.Status = "queued"
 	}
 	if c.Status == "completed" {
-		c.Completed = later(j.Finished, c.Started)
+		c.Completed, c.Buttons = later(j.Finished, c.Started), jobButtons(j)
 	}
 	return c
 }
@@ -168,6 +198,8 @@ func headline(run jobs.Run) string {
 			text += fmt.Sprintf(", %d skipped", n)
 		}
 		return text + inTime(run.Started, run.Finished)
+	case jobs.RunWaits:
+		return waitsTitle(run)
 	case jobs.RunFailed:
 		failed := by[jobs.JobFailed]
 		if len(failed) == 1 {
@@ -203,12 +235,17 @@ func jobTitle(run jobs.Run, j jobs.Job) string {
 		}
 		return "Queued"
 	case jobs.JobRunning:
-		if run.Stop != nil {
+		switch {
+		case run.Stop != nil:
 			return "Stopping" + because(run)
+		case j.Stop != nil:
+			return "Stopping: " + firstLine(j.Stop.Reason)
 		}
 		return "Running"
 	case jobs.JobSkipped:
 		return "Skipped: " + firstLine(j.Summary)
+	case jobs.JobHeld:
+		return heldTitle(j)
 	case jobs.JobCancelled:
 		if j.Summary == "" {
 			return "Cancelled" + because(run)
@@ -219,6 +256,32 @@ func jobTitle(run jobs.Run, j jobs.Job) string {
 		return strings.ToUpper(string(j.State[:1])) + string(j.State[1:])
 	}
 	return firstLine(j.Summary)
+}
+
+// waitsTitle is the title of a run in which only approvals are missing.
+func waitsTitle(run jobs.Run) string {
+	var held []jobs.Job
+	for _, j := range run.Jobs {
+		if j.State == jobs.JobHeld && len(j.Awaits) > 0 {
+			held = append(held, j)
+		}
+	}
+	if len(held) == 1 {
+		return heldTitle(held[0])
+	}
+	return "Waits for approval of " + strings.Join(awaited(run.Jobs), ", ")
+}
+
+// heldTitle is the title of a job that waits for an approval, or for one that does.
+func heldTitle(j jobs.Job) string {
+	text := firstLine(j.Summary)
+	switch {
+	case text == "":
+		return "Waits for approval of " + strings.Join(j.Awaits, ", ")
+	case strings.HasPrefix(text, "waits"):
+		return "W" + text[1:]
+	}
+	return "Waits: " + text
 }
 
 func because(run jobs.Run) string {
@@ -261,6 +324,9 @@ func faultNotes(run jobs.Run, job string, all bool) []jobs.Annotation {
 func (c Check) bound() Check {
 	if c.Status != "completed" {
 		c.Annotations = nil // GitHub appends those of every request, so they are said once, at the end
+	}
+	for i, b := range c.Buttons {
+		c.Buttons[i] = b.bound()
 	}
 	c.Title = jobs.Cut(plain(c.Title), maxTitle)
 	if c.Title == "" {

@@ -70,6 +70,21 @@ func release(state jobs.JobState) jobs.Job {
 	return j
 }
 
+// toProduction is a job that rolls out to staging and then to production.
+func toProduction(state jobs.JobState) jobs.Job {
+	j := release(state)
+	j.Spec = []byte(`{"environments":["staging","production"],"helm":[{"chart":"charts/shop"}]}`)
+	switch state {
+	case jobs.JobHeld:
+		j.Finished, j.Summary, j.Awaits = at(14), "waits for approval of production by acme/sre", []string{"production"}
+	case jobs.JobFailed:
+		j.Started, j.Finished, j.Summary = at(14), at(50), "pods of tks/shop did not become ready in production"
+	case jobs.JobQueued:
+		j.Waiting = "release tks/shop is being rolled out by run r-other"
+	}
+	return j
+}
+
 var buildFailure = jobs.Result{
 	Conclusion: jobs.Failure, Summary: "Dockerfile line 7: go build exited with 1.",
 	Details:     "Step `RUN go build ./...` failed after 2 s. Ask @alice <b>now</b>.",
@@ -116,7 +131,38 @@ func projections() map[string]struct {
 	nasty := push(jobs.RunFailed, image(jobs.JobFailed), jobs.Job{Name: "a|b", State: jobs.JobSkipped, Finished: at(4), Summary: "x | y\n<script>alert(1)</script> @everyone `code` [link](http://x) ![i](http://x) **b**"})
 	nasty.Jobs[0].Summary = "</td></tr> | @octocat `rm` \x1b[31mred\x1b[0m \u202ereversed"
 
+	// A push whose rollout waits for an approval, and what needs it with it.
+	waits := push(jobs.RunWaits, image(jobs.JobSucceeded), toProduction(jobs.JobHeld),
+		jobs.Job{Name: "smoke", Kind: jobs.KindDeploy, State: jobs.JobHeld, Needs: []string{"release"}, Summary: "it needs release, which waits for approval", Finished: at(14)})
+	waitsInPull := waits
+	waitsInPull.Event, waitsInPull.Ref, waitsInPull.PullRequest, waitsInPull.Branch = jobs.EventPullRequest, "refs/pull/7/head", 7, "feat"
+	// The approved continuation of it.
+	went := push(jobs.RunSucceeded, image(jobs.JobSucceeded), toProduction(jobs.JobSucceeded))
+	went.ID, went.Root, went.Attempt, went.Approved = "r-abc124", "r-abc123", 2, []string{"production"}
+	went.Reason = "attempt 2, asked for by alice: 1 job"
+	went.Jobs[0].Taken = true
+	approved := push(jobs.RunSucceeded, image(jobs.JobSucceeded))
+	approved.Event, approved.PullRequest, approved.Fork, approved.Branch = jobs.EventPullRequest, 7, true, "main"
+	approved.Trust = jobs.Trust{Level: jobs.Approved, Reason: "the pull request comes from a fork (mallory/shop), but alice approved this commit"}
+	asked := push(jobs.RunFailed, toProduction(jobs.JobFailed))
+	asked.Event, asked.PullRequest, asked.Branch = jobs.EventPullRequest, 7, "feat"
+	asked.Asked = &jobs.Asked{By: jobs.Actor{ID: 5, Login: "alice"}, Command: "/deploy production", URL: "https://github.com/acme/shop/pull/7#issuecomment-1"}
+	asked.Notes = []string{"changed files are not looked at"}
+	strange := asked
+	strange.Asked = &jobs.Asked{By: jobs.Actor{ID: 5, Login: "alice"}, Command: "/say `` @bob <b> ](http://evil)", URL: "javascript:alert(1)"}
+	queue := nothing
+	queue.Event, queue.PullRequest, queue.Branch, queue.BaseBranch, queue.Ref = jobs.EventMergeGroup, 0, "", "main", "refs/heads/gh-readonly-queue/main/pr-7-x"
+	queue.Notes = nil
+
 	return map[string]p{
+		"rolled-out":      {push(jobs.RunSucceeded, image(jobs.JobSucceeded), toProduction(jobs.JobSucceeded)), nil},
+		"waits":           {waits, nil},
+		"waits-in-a-pull": {waitsInPull, nil},
+		"approved-rest":   {went, nil},
+		"approved-commit": {approved, nil},
+		"asked":           {asked, nil},
+		"asked-strangely": {strange, nil},
+		"merge-queue":     {queue, nil},
 		"queued":          {push(jobs.RunActive, image(jobs.JobQueued), release(jobs.JobWaiting)), nil},
 		"running":         {push(jobs.RunActive, image(jobs.JobRunning), release(jobs.JobWaiting)), nil},
 		"waiting":         {waiting, nil},
@@ -145,6 +191,9 @@ func TestProject(t *testing.T) {
 			var b strings.Builder
 			for _, c := range checks {
 				fmt.Fprintf(&b, "===== %s =====\nstate: %s %s\ntitle: %s\nurl:   %s\ntimes: %s – %s\n", c.Name, c.Status, c.Conclusion, c.Title, c.URL, clockTime(c.Started), clockTime(c.Completed))
+				for _, button := range c.Buttons {
+					fmt.Fprintf(&b, "press: %s [%s] %s\n", button.Label, button.Identifier, button.Description)
+				}
 				for _, a := range c.Annotations {
 					fmt.Fprintf(&b, "note:  %s:%d-%d %s %q %q\n", a.Path, a.Line, a.EndLine, a.Level, a.Title, a.Message)
 				}
@@ -182,6 +231,14 @@ func conforms(t *testing.T, c Check) {
 	t.Helper()
 	if c.Title == "" || len(c.Title) > 255 || strings.Contains(c.Title, "\n") || c.Summary == "" || len(c.Summary) > 65_535 || len(c.Annotations) > maxAnnotations {
 		t.Errorf("%s: title of %d bytes, summary of %d, %d annotations", c.Name, len(c.Title), len(c.Summary), len(c.Annotations))
+	}
+	if len(c.Buttons) > 3 || len(c.Buttons) > 0 && c.Status != "completed" {
+		t.Errorf("%s: %s with %d buttons", c.Name, c.Status, len(c.Buttons))
+	}
+	for _, b := range c.Buttons {
+		if n := utf8.RuneCountInString(b.Label); n == 0 || n > 20 || utf8.RuneCountInString(b.Description) > 40 || b.Identifier == "" || len(b.Identifier) > 20 {
+			t.Errorf("%s: button %+v", c.Name, b)
+		}
 	}
 	if !utf8.ValidString(c.Summary) || !utf8.ValidString(c.Title) {
 		t.Errorf("%s: not UTF-8", c.Name)

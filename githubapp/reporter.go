@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/slipway-ci/slipway/jobs"
 )
 
@@ -22,19 +24,24 @@ type ReporterConfig struct {
 	Results jobs.Records[jobs.Result]
 	// URL returns the address of a run's page, or "" when there is none to link.
 	URL func(run string) string
-	Now func() time.Time // default time.Now
-	Log *slog.Logger
+	// EnvironmentURL returns the address of what runs in an environment after a run, or "" when there is none. May be nil.
+	EnvironmentURL func(run jobs.RunInfo, environment string) string
+	Now            func() time.Time // default time.Now
+	Log            *slog.Logger
 }
 
-// A Reporter makes GitHub's checks show runs as they are. It keeps nothing in memory: what was said stands in the report
-// records, so that any replica can go on where another stopped.
+// A Reporter makes GitHub show runs as they are: their checks, the deployments they make, and what a pull request's comment
+// says. What was said stands in the report records, so that any replica can go on where another stopped; in memory is only which
+// permissions GitHub lately said are missing.
 type Reporter struct {
-	app     *App
-	reports jobs.Records[jobs.ReportRecord]
-	results jobs.Records[jobs.Result]
-	url     func(string) string
-	now     func() time.Time
-	log     *slog.Logger
+	app            *App
+	reports        jobs.Records[jobs.ReportRecord]
+	results        jobs.Records[jobs.Result]
+	url            func(string) string
+	environmentURL func(jobs.RunInfo, string) string
+	now            func() time.Time
+	log            *slog.Logger
+	denials        *lru.Cache[string, time.Time]
 }
 
 var _ jobs.Reporter = (*Reporter)(nil)
@@ -48,7 +55,12 @@ const (
 
 // NewReporter returns a reporter.
 func NewReporter(config ReporterConfig) *Reporter {
-	r := &Reporter{app: config.App, reports: config.Reports, results: config.Results, url: config.URL, now: config.Now, log: config.Log}
+	denials, err := lru.New[string, time.Time](maxDenials)
+	if err != nil {
+		panic(err) // the size is positive
+	}
+	r := &Reporter{app: config.App, reports: config.Reports, results: config.Results, url: config.URL, environmentURL: config.EnvironmentURL,
+		now: config.Now, log: config.Log, denials: denials}
 	if r.url == nil {
 		r.url = func(string) string { return "" }
 	}
@@ -64,6 +76,9 @@ func NewReporter(config ReporterConfig) *Reporter {
 // Report makes GitHub show the run as it is now, final states first. It returns 0 when GitHub shows it, or when to be
 // called again because something was held back. When it must wait for GitHub it returns a *jobs.Later, and when GitHub can
 // never show the run a *jobs.Unreportable. Any other error is worth another try, after the given time if there is one.
+//
+// Checks come first, those that are final before the others; then deployments, and the pull request's comment last. Deployments
+// and comments that can't be shown don't keep a run from counting as shown.
 //
 // Calling it twice, at the same time or after a crash anywhere, makes no second check.
 func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duration, err error) {
@@ -82,9 +97,14 @@ func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duratio
 		if err != nil {
 			return r.judge(run.RunInfo, check, err)
 		}
-		if wait > 0 && (again == 0 || wait < again) {
-			again = wait
+		again = sooner(again, wait)
+	}
+	for _, more := range []func(context.Context, jobs.Run) (time.Duration, error){r.showDeployments, r.showComment} {
+		wait, err := more(ctx, run)
+		if err != nil {
+			return wait, err
 		}
+		again = sooner(again, wait)
 	}
 	return again, nil
 }
@@ -145,7 +165,7 @@ func refusal(err error) string {
 	return err.Error()
 }
 
-// reportKey is the key of the record of what was said about one check.
+// reportKey is the key of the record of what was said about one check or deployment of a run.
 func reportKey(run, check string) string {
 	sum := sha256.Sum256([]byte(check))
 	return run + "." + hex.EncodeToString(sum[:8])
@@ -167,10 +187,15 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 		if wait := s.record.Said.Add(progressEvery).Sub(r.now()); wait > 0 {
 			return wait, nil
 		}
-		if !r.app.roomForProgress(run) {
-			return progressEvery, nil
-		}
 	}
+	wants := checkDemand(done, s.record.GitHubID != 0, s.key)
+	if later := r.app.heldBack(run, wants); later != nil { // before anything is noted
+		if wants.priority == priorityProgress {
+			return later.After, nil // another check may have more to say
+		}
+		return 0, later
+	}
+	ctx = urgency(ctx, wants.priority, wants.subject)
 	if s.record.GitHubID == 0 {
 		if wait, found, err := s.create(ctx); !found || err != nil {
 			return wait, err
@@ -181,29 +206,19 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 
 // open reads what was said about the check, or notes that it is going to be said.
 func (r *Reporter) open(ctx context.Context, run jobs.RunInfo, check Check) (*saying, error) {
-	s := &saying{Reporter: r, run: run, check: check, key: reportKey(run.ID, check.Name), hash: hash(check)}
-	fresh := jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + check.Name}
-	var err error
-	s.record, s.revision, err = r.reports.Get(ctx, s.key)
-	if errors.Is(err, jobs.ErrNotFound) {
-		s.record = fresh
-		s.revision, err = r.reports.Create(ctx, s.key, fresh)
-		if errors.Is(err, jobs.ErrExists) {
-			s.record, s.revision, err = r.reports.Get(ctx, s.key)
-		}
-	}
+	e, err := r.recorded(ctx, reportKey(run.ID, check.Name), jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + check.Name})
 	if err != nil {
-		return nil, fmt.Errorf("read what was said: %w", err)
+		return nil, err
 	}
-	return s, nil
+	return &saying{Reporter: r, recorded: e, run: run, check: check, hash: digest(check.body(check.Annotations))}, nil
 }
 
-// hash stands for everything GitHub shows of a check.
-func hash(check Check) string {
-	body, err := json.Marshal(check.body(check.Annotations))
+// digest stands for everything GitHub shows of something.
+func digest(body any) string {
+	data, err := json.Marshal(body)
 	if err != nil {
 		panic(err) // strings, numbers and times
 	}
-	sum := sha256.Sum256(body)
+	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:16])
 }

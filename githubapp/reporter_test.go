@@ -26,9 +26,9 @@ func (d *desk) Report(ctx context.Context, run jobs.Run) (time.Duration, error) 
 	return d.reporter.Report(ctx, run)
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T, change ...func(*githubtest.Options)) *desk {
 	t.Helper()
-	d := &desk{world: newWorld(t), reports: newRecords[jobs.ReportRecord](), results: newRecords[jobs.Result]()}
+	d := &desk{world: newWorld(t, change...), reports: newRecords[jobs.ReportRecord](), results: newRecords[jobs.Result]()}
 	d.restart()
 	return d
 }
@@ -37,7 +37,8 @@ func newDesk(t *testing.T) *desk {
 func (d *desk) restart() {
 	d.app = d.newApp()
 	d.reporter = NewReporter(ReporterConfig{App: d.app, Reports: d.reports, Results: d.results, Now: d.clock.Now, Log: d.app.log,
-		URL: func(run string) string { return "https://slipway.example.com/runs/" + run }})
+		URL:            func(run string) string { return "https://slipway.example.com/runs/" + run },
+		EnvironmentURL: func(_ jobs.RunInfo, environment string) string { return "https://" + environment + ".example.com/" }})
 }
 
 // of puts a run onto the repository's first commit, in the clock's time.

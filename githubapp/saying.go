@@ -2,32 +2,69 @@ package githubapp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// A saying is one check on its way to GitHub.
-type saying struct {
-	*Reporter
-	run      jobs.RunInfo
-	check    Check
-	hash     string
+// A recorded thing is one that something was said about: its record, as it was read.
+type recorded struct {
+	reports  jobs.Records[jobs.ReportRecord]
 	key      string
 	record   jobs.ReportRecord
 	revision uint64
 }
 
+// recorded reads what was said about something, or notes that it is going to be said.
+func (r *Reporter) recorded(ctx context.Context, key string, fresh jobs.ReportRecord) (*recorded, error) {
+	e := &recorded{reports: r.reports, key: key}
+	var err error
+	e.record, e.revision, err = r.reports.Get(ctx, key)
+	if errors.Is(err, jobs.ErrNotFound) {
+		e.record = fresh
+		e.revision, err = r.reports.Create(ctx, key, fresh)
+		if errors.Is(err, jobs.ErrExists) {
+			e.record, e.revision, err = r.reports.Get(ctx, key)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what was said: %w", err)
+	}
+	return e, nil
+}
+
+// unsent takes the note of a request back that a limit kept from being made, so that nobody looks for what it did.
+func (e *recorded) unsent(ctx context.Context, err error) error {
+	if later := (*jobs.Later)(nil); !errors.As(err, &later) {
+		return err
+	}
+	e.record.Asked = time.Time{}
+	if failed := e.store(ctx); failed != nil {
+		return failed
+	}
+	return err
+}
+
 // store writes the record if nobody else has since it was read. When another did, this one is behind and gives up: it is
 // called again with what is true then.
-func (s *saying) store(ctx context.Context) error {
-	revision, err := s.reports.Update(ctx, s.key, s.record, s.revision)
+func (e *recorded) store(ctx context.Context) error {
+	revision, err := e.reports.Update(ctx, e.key, e.record, e.revision)
 	if err != nil {
 		return fmt.Errorf("note what is said: %w", err)
 	}
-	s.revision = revision
+	e.revision = revision
 	return nil
+}
+
+// A saying is one check on its way to GitHub.
+type saying struct {
+	*Reporter
+	*recorded
+	run   jobs.RunInfo
+	check Check
+	hash  string
 }
 
 // create makes the check exist at GitHub, once. found tells that it existed, and has to be updated to show what it should.
@@ -64,7 +101,7 @@ func (s *saying) create(ctx context.Context) (wait time.Duration, found bool, er
 		made, err = s.app.createCheck(ctx, s.run, body)
 	}
 	if err != nil {
-		return 0, false, err
+		return 0, false, s.unsent(ctx, err)
 	}
 	s.record.GitHubID = made.id
 	if len(rest) > 0 {
@@ -84,6 +121,7 @@ func (s *saying) update(ctx context.Context) error {
 		}
 		annotations = annotations[min(has.annotations, len(annotations)):]
 	}
+	noted := false
 	if len(annotations) > 0 && s.record.Asked.IsZero() {
 		if s.record.Completed { // they were all sent when it was completed
 			annotations = nil
@@ -92,6 +130,7 @@ func (s *saying) update(ctx context.Context) error {
 			if err := s.store(ctx); err != nil {
 				return err
 			}
+			noted = true
 		}
 	}
 	first, rest := batch(annotations)
@@ -100,6 +139,9 @@ func (s *saying) update(ctx context.Context) error {
 		s.plain(ctx, err)
 		rest = nil
 		_, err = s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.check.body(nil))
+	}
+	if err != nil && noted {
+		err = s.unsent(ctx, err)
 	}
 	if err != nil {
 		return err

@@ -12,6 +12,9 @@ import (
 // runSummary is the Markdown of the whole run's check: what, where, how long, what next.
 func runSummary(run jobs.Run, results map[string]jobs.Result) string {
 	var b strings.Builder
+	if len(run.Jobs) != 1 || run.Outcome != jobs.OutcomeRun {
+		writeOrigin(&b, run)
+	}
 	switch {
 	case run.State == jobs.RunHeld:
 		writeHeld(&b, run)
@@ -30,12 +33,46 @@ func runSummary(run jobs.Run, results map[string]jobs.Result) string {
 	return b.String()
 }
 
+// writeOrigin says who asked for the run, who approved it, and which attempt it is; nothing for the first that an event started.
+func writeOrigin(b *strings.Builder, run jobs.Run) {
+	if run.Asked != nil {
+		fmt.Fprintf(b, "Asked for by %s: %s\n\n", inline(run.Asked.By.Login), linked(code(run.Asked.Command, false), run.Asked.URL))
+	}
+	if run.Attempt > 1 {
+		reason := strings.TrimPrefix(run.Reason, fmt.Sprintf("attempt %d, ", run.Attempt)) // it may say so itself
+		fmt.Fprintf(b, "Attempt %d, %s.\n\n", run.Attempt, sentence(reason))
+	}
+	if run.Trust.Level == jobs.Approved {
+		fmt.Fprintf(b, "Approved: %s. It is built without this repository's secrets and push credentials, and nothing is rolled out.\n\n", sentence(run.Trust.Reason))
+	}
+	if len(run.Approved) > 0 {
+		fmt.Fprintf(b, "Approved for %s.\n\n", inline(strings.Join(run.Approved, ", ")))
+	}
+}
+
 func writeHeld(b *strings.Builder, run jobs.Run) {
 	fmt.Fprintf(b, "Nothing was built, pushed or rolled out for %s.\n\n", commit(run))
 	fmt.Fprintf(b, "**Why:** %s. A pipeline can use this repository's registry and clusters, so it runs by itself only for people who may write here.\n\n",
 		sentence(run.Reason))
-	b.WriteString("**What next:** someone with write permission can look at the changes and push this commit to a branch of this repository; that push runs its pipeline.\n\n")
+	fmt.Fprintf(b, "**What next:** someone with write permission looks at the changes and then presses **Approve** here, or writes this line as a comment:\n\n%s\n",
+		fence([]string{"/ok-to-test " + run.SHA}))
+	b.WriteString("Either lets exactly this commit be built, by the base branch's pipeline and without this repository's secrets and push credentials; " +
+		"nothing is rolled out. Every further push has to be approved again.\n\n")
 	writeTable(b, run)
+}
+
+// writeApproval says how to let what waits go on.
+func writeApproval(b *strings.Builder, environments []string) {
+	if len(environments) == 0 {
+		return
+	}
+	b.WriteString("**What next:** someone who may approve presses **Approve** here, or writes as a comment:\n\n")
+	var lines []string
+	for _, name := range environments {
+		lines = append(lines, "/approve "+plain(name))
+	}
+	b.WriteString(fence(lines))
+	b.WriteString("\nThe approved rest goes on as an attempt of its own, on this very commit.\n\n")
 }
 
 func writeFaults(b *strings.Builder, run jobs.Run) {
@@ -45,19 +82,24 @@ func writeFaults(b *strings.Builder, run jobs.Run) {
 			fmt.Fprintf(b, "- and %d more\n", len(run.Faults)-i)
 			break
 		}
-		path := f.Path
-		if path == "" {
-			path = jobs.PipelinePath
-		}
-		switch {
-		case f.Line > 0 && f.Column > 0:
-			path = fmt.Sprintf("%s:%d:%d", path, f.Line, f.Column)
-		case f.Line > 0:
-			path = fmt.Sprintf("%s:%d", path, f.Line)
-		}
-		fmt.Fprintf(b, "- %s %s\n", code(path, false), inline(f.Message))
+		writeFault(b, f)
 	}
 	b.WriteString("\n**What next:** mend the file and push again. `slipway validate` finds the same faults before you push.\n\n")
+}
+
+// writeFault is one line about a fault, with its place.
+func writeFault(b *strings.Builder, f jobs.Fault) {
+	path := f.Path
+	if path == "" {
+		path = jobs.PipelinePath
+	}
+	switch {
+	case f.Line > 0 && f.Column > 0:
+		path = fmt.Sprintf("%s:%d:%d", path, f.Line, f.Column)
+	case f.Line > 0:
+		path = fmt.Sprintf("%s:%d", path, f.Line)
+	}
+	fmt.Fprintf(b, "- %s %s\n", code(path, false), inline(f.Message))
 }
 
 func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) {
@@ -88,13 +130,25 @@ func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) 
 		writeResult(b, j, results[j.Name])
 	}
 	if run.State == jobs.RunFailed {
-		b.WriteString("**What next:** mend what failed and push again; every push starts a new run.\n\n")
+		writeMend(b, run)
 	}
+	if run.State.Over() {
+		writeApproval(b, awaited(run.Jobs))
+	}
+}
+
+func writeMend(b *strings.Builder, run jobs.Run) {
+	again := "push again; every push starts a new run"
+	if run.Asked != nil {
+		again = "ask again"
+	}
+	fmt.Fprintf(b, "**What next:** mend what failed and %s. If the cause lay elsewhere, press **Retry failed**.\n\n", again)
 }
 
 // jobSummary is the Markdown of one job's check.
 func jobSummary(run jobs.Run, j jobs.Job, result jobs.Result) string {
 	var b strings.Builder
+	writeOrigin(&b, run)
 	switch j.State {
 	case jobs.JobWaiting:
 		if len(j.Needs) > 0 {
@@ -112,13 +166,16 @@ func jobSummary(run jobs.Run, j jobs.Job, result jobs.Result) string {
 		fmt.Fprintf(&b, "⏭️ Skipped: %s.\n\n", sentence(j.Summary))
 	case jobs.JobCancelled:
 		fmt.Fprintf(&b, "🚫 Cancelled: %s.\n\n", sentence(j.Summary))
+	case jobs.JobHeld:
+		fmt.Fprintf(&b, "✋ %s.\n\n", sentence(heldTitle(j)))
+		writeApproval(&b, j.Awaits)
 	default:
 		writeResult(&b, j, result)
 		if j.State == jobs.JobFailed {
-			b.WriteString("**What next:** mend it and push again; every push starts a new run.\n\n")
+			writeMend(&b, run)
 		}
 	}
-	if run.Outcome == jobs.OutcomeRun && len(run.Jobs) == 1 {
+	if run.Asked != nil || run.Outcome == jobs.OutcomeRun && len(run.Jobs) == 1 { // no other check would show them
 		writeNotes(&b, run)
 	}
 	writeFooter(&b, run, j.Name)
@@ -172,12 +229,15 @@ func writeTable(b *strings.Builder, run jobs.Run) {
 	}
 	b.WriteString("| | Job | Time | Result |\n|---|---|---|---|\n")
 	for _, j := range run.Jobs {
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", icon(j.State), inline(j.Name), jobTime(j), inline(state(j)))
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", icon(j.State), inline(j.Name), jobTime(j), inline(state(run, j)))
 	}
 	b.WriteString("\n")
 }
 
-func state(j jobs.Job) string {
+func state(run jobs.Run, j jobs.Job) string {
+	if j.Taken {
+		return fmt.Sprintf("taken over from attempt %d: %s", run.Attempt-1, firstLine(j.Summary))
+	}
 	if text := firstLine(j.Summary); text != "" {
 		return text
 	}
@@ -205,6 +265,8 @@ func icon(s jobs.JobState) string {
 		return "⏭️"
 	case jobs.JobRunning:
 		return "🔄"
+	case jobs.JobHeld:
+		return "✋"
 	}
 	return "⏳"
 }
@@ -255,6 +317,9 @@ func writeNotes(b *strings.Builder, run jobs.Run) {
 // writeFooter links the page and says what the run went by.
 func writeFooter(b *strings.Builder, run jobs.Run, job string) {
 	parts := []string{"run " + code(run.ID, false)}
+	if run.Attempt > 1 {
+		parts[0] += fmt.Sprintf(", attempt %d", run.Attempt)
+	}
 	switch {
 	case run.URL == "":
 	case job == "":
@@ -273,6 +338,8 @@ func commit(run jobs.Run) string {
 	switch {
 	case run.PullRequest > 0:
 		text += fmt.Sprintf(" of pull request %d", run.PullRequest)
+	case run.Event == jobs.EventMergeGroup:
+		text += " of the merge queue for " + code(run.BaseBranch, false)
 	case run.Tag != "":
 		text += " at tag " + code(run.Tag, false)
 	case run.Branch != "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -91,39 +92,98 @@ func (s *tokenSource) forget(token string) {
 	}
 }
 
-// permissions are what every token is narrowed to, beside its one repository: files, pull requests and checks.
-func permissions() *github.InstallationPermissions {
-	return &github.InstallationPermissions{
-		Metadata: github.String("read"), Contents: github.String("read"),
-		PullRequests: github.String("read"), Checks: github.String("write"),
+// needed and wanted are what every token is narrowed to, beside its one repository. Nothing works without what is needed:
+// files, pull requests, checks. What is wanted is taken as far as the installation grants it: comments and reactions on
+// pull requests, deployments, who is in a team.
+var (
+	needed = map[string]string{"metadata": "read", "contents": "read", "pull_requests": "read", "checks": "write"}
+	wanted = map[string]string{"pull_requests": "write", "deployments": "write", "members": "read"}
+)
+
+// permissions are those to ask of an installation that grants the given ones; nil stands for all that is wanted.
+func permissions(granted map[string]string) map[string]string {
+	ask := maps.Clone(needed)
+	for name, level := range wanted {
+		if granted == nil || covers(granted[name], level) {
+			ask[name] = level
+		}
 	}
+	return ask
 }
 
 // mint asks GitHub for a token that reaches one repository of an installation.
 func (a *App) mint(ctx context.Context, installation, repository int64) (string, time.Time, error) {
-	ctx = operation(ctx, "apps/create-installation-access-token")
-	answer, _, err := a.asApp.Apps.CreateInstallationToken(ctx, installation,
-		&github.InstallationTokenOptions{RepositoryIDs: []int64{repository}, Permissions: permissions()})
-	if err != nil {
-		err = explain(ctx, fmt.Sprintf("get a token for installation %d", installation), err)
-		switch status(err) {
-		case http.StatusUnauthorized:
-			return "", time.Time{}, fmt.Errorf("%w (check github.app_id, github.private_key_file and this machine's clock)", err)
-		case http.StatusNotFound:
-			return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d is gone: it was removed", installation)}
-		case http.StatusUnprocessableEntity:
-			// GitHub says 422 both for a repository that the installation does not reach and for a permission it lacks.
-			if mentionsPermission(err) {
-				return "", time.Time{}, fmt.Errorf("%w: it needs contents: read, pull requests: read and checks: write: %w", ErrDenied, err)
-			}
-			return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d no longer reaches the repository: it was deleted, moved or taken out", installation)}
+	token, expires, err := a.requestToken(ctx, installation, repository, permissions(nil))
+	if status(err) == http.StatusUnprocessableEntity && mentionsPermission(err) {
+		// One permission that is not granted costs the whole token, so only those that are get asked for.
+		granted, askErr := a.granted(ctx, installation)
+		if askErr != nil {
+			return "", time.Time{}, askErr
 		}
-		return "", time.Time{}, err
+		token, expires, err = a.requestToken(ctx, installation, repository, permissions(granted))
+	}
+	if err == nil {
+		return token, expires, nil
+	}
+	switch status(err) {
+	case http.StatusUnauthorized:
+		return "", time.Time{}, fmt.Errorf("%w (check github.app_id, github.private_key_file and this machine's clock)", err)
+	case http.StatusNotFound:
+		return "", time.Time{}, removed(installation)
+	case http.StatusUnprocessableEntity:
+		// GitHub says 422 both for a repository that the installation does not reach and for a permission it lacks.
+		if mentionsPermission(err) {
+			return "", time.Time{}, fmt.Errorf("%w: it needs contents: read, pull requests: read and checks: write: %w", ErrDenied, err)
+		}
+		return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d no longer reaches the repository: it was deleted, moved or taken out", installation)}
+	}
+	return "", time.Time{}, err
+}
+
+func removed(installation int64) error {
+	return &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d is gone: it was removed", installation)}
+}
+
+// requestToken sends one request for a token.
+func (a *App) requestToken(ctx context.Context, installation, repository int64, permissions map[string]string) (string, time.Time, error) {
+	attempt := fmt.Sprintf("get a token for installation %d", installation)
+	req, err := a.asApp.NewRequest(http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", installation), struct {
+		RepositoryIDs []int64           `json:"repository_ids"`
+		Permissions   map[string]string `json:"permissions"`
+	}{[]int64{repository}, permissions})
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("%s: %w", attempt, err)
+	}
+	var answer github.InstallationToken
+	if _, err := a.asApp.Do(operation(ctx, "apps/create-installation-access-token"), req, &answer); err != nil {
+		return "", time.Time{}, explain(ctx, attempt, err)
 	}
 	if answer.GetToken() == "" {
 		return "", time.Time{}, errors.New("GitHub answered without a token")
 	}
 	return answer.GetToken(), answer.GetExpiresAt().Time, nil
+}
+
+// granted asks what an installation lets the App do.
+func (a *App) granted(ctx context.Context, installation int64) (map[string]string, error) {
+	attempt := fmt.Sprintf("ask what installation %d grants", installation)
+	req, err := a.asApp.NewRequest(http.MethodGet, fmt.Sprintf("app/installations/%d", installation), nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", attempt, err)
+	}
+	var answer struct {
+		Permissions map[string]string `json:"permissions"`
+	}
+	if _, err := a.asApp.Do(operation(ctx, "apps/get-installation"), req, &answer); err != nil {
+		if err = explain(ctx, attempt, err); status(err) == http.StatusNotFound {
+			return nil, removed(installation)
+		}
+		return nil, err
+	}
+	if answer.Permissions == nil {
+		answer.Permissions = map[string]string{}
+	}
+	return answer.Permissions, nil
 }
 
 // A signer gives the App's JWT the times that GitHub advises, by our clock: issued a minute ago, so that clocks may

@@ -50,7 +50,8 @@ type limiter struct {
 
 func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	call := Call{Operation: operationOf(req)}
-	leave, err := l.budget.enter(req.Context(), req.Method != http.MethodGet && req.Method != http.MethodHead)
+	wants := demandOf(req)
+	leave, err := l.budget.enter(req.Context(), wants)
 	if err != nil {
 		closeBody(req)
 		if req.Context().Err() == nil {
@@ -66,7 +67,7 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp != nil {
 		call.Status = resp.StatusCode
 	}
-	resp, err = l.judge(call.Operation, resp, err)
+	resp, err = l.judge(call.Operation, wants, resp, err)
 	if err != nil {
 		var down *Unavailable
 		call.Limited = !errors.As(err, &down) && !errors.Is(err, context.Canceled)
@@ -75,12 +76,15 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-func (l *limiter) judge(operation string, resp *http.Response, err error) (*http.Response, error) {
+func (l *limiter) judge(operation string, wants demand, resp *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			return nil, err
 		}
 		return nil, &Unavailable{Operation: operation, After: l.budget.failed(), Cause: bare(err)}
+	}
+	if said, ok := quotaOf(resp.Header); ok {
+		l.budget.counted(said)
 	}
 	switch {
 	case resp.StatusCode >= 500:
@@ -97,15 +101,12 @@ func (l *limiter) judge(operation string, resp *http.Response, err error) (*http
 			return nil, &Unavailable{Operation: operation, After: l.budget.failed(), Cause: bare(err)}
 		}
 		if limit, ok := classify(resp.StatusCode, resp.Header, body, l.now()); ok {
-			return nil, l.budget.limited(limit)
+			return nil, l.budget.limited(limit, wants)
 		}
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		l.budget.answered()
 	default:
 		l.budget.answered()
-		if reset, ok := exhausted(resp.Header); ok {
-			l.budget.spent(reset)
-		}
 		if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") { // archives have limits of their own
 			resp.Body = &bounded{resp.Body, maxAnswer}
 		}

@@ -106,7 +106,7 @@ func BenchmarkAdvance(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		if _, err := run.Advance(noon, noResolve); err != nil {
+		if _, err := run.Advance(noon, asWritten); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -16,6 +16,8 @@ const (
 	OutcomeNothing Outcome = "nothing" // nothing matched, and that is final
 	OutcomeObserve Outcome = "observe" // jobs matched, but this server only observes
 	OutcomeIgnored Outcome = "ignored" // not an event we act on, or not ours to handle
+	OutcomeActed   Outcome = "acted"   // what a person asked for was done or answered, beside or without a run
+	OutcomeRefused Outcome = "refused" // what a person asked for was refused
 )
 
 // A Decision is what planning concluded for one delivery: stored once under the delivery's GUID, with the whole plan,
@@ -23,6 +25,7 @@ const (
 type Decision struct {
 	Delivery string    `json:"delivery"` // GUID
 	Time     time.Time `json:"time"`
+	Happened time.Time `json:"happened,omitzero"` // the event, by GitHub's clock
 	Outcome  Outcome   `json:"outcome"`
 	Reason   string    `json:"reason"` // one sentence
 	Run      RunInfo   `json:"run"`    // Run.ID is set when a run, or only a check, follows
@@ -34,6 +37,15 @@ type Decision struct {
 	// Shown means that GitHub gets a check for this decision: for a run, a fault, a held pull request, and for a
 	// pull request where nothing matched (so that a required check closes).
 	Shown bool `json:"shown,omitempty"`
+
+	// Of what a person asked for.
+	Command  string     `json:"command,omitempty"`  // as written
+	Parts    []string   `json:"parts,omitempty"`    // of a comment: the keys of the decisions about its commands
+	Again    *Again     `json:"again,omitempty"`    // the run repeats an earlier one
+	Stops    []Stopping `json:"stops,omitempty"`    // what is to end
+	Approval *Approval  `json:"approval,omitempty"` // given by this
+	Answer   string     `json:"answer,omitempty"`   // Markdown for who asked; empty when reaction and checks say all
+	Reply    *Reply     `json:"reply,omitempty"`    // of a comment: what its writer is shown
 }
 
 // A Plan is what the pipeline said about one event, by itself and purely.
@@ -43,6 +55,10 @@ type Plan struct {
 	Faults     []Fault      `json:"faults,omitempty"`
 	Notes      []string     `json:"notes,omitempty"`       // such as: changed files could not be known, so all count as changed
 	SkipReason string       `json:"skip_reason,omitempty"` // set when the whole event is held back, such as by [skip ci]
+	// Refusal is set when what a person asked for can't be planned: a sentence for them, such as that there is no such job.
+	Refusal string `json:"refusal,omitempty"`
+	// Schedule is when the pipeline wants to run by the clock; only the default branch's counts.
+	Schedule []ScheduleEntry `json:"schedule,omitempty"`
 }
 
 // A PlannedJob is a job that was considered, and why it runs or not.
@@ -99,7 +115,11 @@ type PlanInput struct {
 	HasDockerfile bool
 	// Stale is set when the commit is behind its branch: what moves tags or releases is not planned.
 	Stale string
+	// Ask narrows the plan to what a person asked for; triggers and paths are not looked at then.
+	Ask   *Ask
 	Grant Grant
+	// NoGrants says that what is granted is not known, and is not looked at: a rehearsal without the operator's rules.
+	NoGrants bool
 	// DefaultImage is the operator's defaults.image, expanded for this repository.
 	DefaultImage string
 }

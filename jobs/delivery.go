@@ -16,7 +16,9 @@ type Delivery struct {
 	HookID   int64     `json:"hook_id"`   // X-GitHub-Hook-ID
 	TargetID int64     `json:"target_id"` // X-GitHub-Hook-Installation-Target-ID: the App's ID
 	Received time.Time `json:"received"`
-	Body     []byte    `json:"-"` // raw JSON, at most MaxBody bytes; stored beside the other fields
+	// ReplayOf is the GUID of the delivery that an operator asked to run again under this one's GUID.
+	ReplayOf string `json:"replay_of,omitempty"`
+	Body     []byte `json:"-"` // raw JSON, at most MaxBody bytes; stored beside the other fields
 }
 
 var guidForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{7,63}$`)

@@ -1,24 +1,38 @@
 package jobs
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // EventKind names what a delivery means.
 type EventKind string
 
-// The events that planning knows. Every other delivery is stored and decided as "not handled yet".
+// The events that planning knows. Every other delivery is stored and decided as ignored, with the reason.
 const (
 	EventPush        EventKind = "push"
 	EventPullRequest EventKind = "pull_request"
+	EventMergeGroup  EventKind = "merge_group" // a head that a merge queue wants checked
+	EventRelease     EventKind = "release"     // a release was published on a tag
+	EventSchedule    EventKind = "schedule"    // a moment that the pipeline names has come
+	EventCommand     EventKind = "command"     // slash commands in a comment, or one of them
+	EventButton      EventKind = "button"      // a click on a button of one of our checks
+	EventRerun       EventKind = "rerun"       // a click on Re-run at a check or a suite
 )
+
+// Asks reports whether the event is a person's wish about what is there already, not news about the repository.
+func (k EventKind) Asks() bool { return k == EventCommand || k == EventButton || k == EventRerun }
 
 // An Event is a delivery in our words. It holds what the payload said; what is true now is asked at GitHub (Facts).
 type Event struct {
 	Kind         EventKind  `json:"kind"`
-	Action       string     `json:"action,omitempty"` // of a pull request: opened, synchronize, reopened, ready_for_review, closed
+	Action       string     `json:"action,omitempty"` // as GitHub names it, such as opened or synchronize
 	Delivery     string     `json:"delivery"`         // GUID of the delivery that caused it
 	Installation int64      `json:"installation"`
 	Repository   Repository `json:"repository"`
 	Sender       Actor      `json:"sender"`
+	// Time is when it happened by GitHub's clock, as far as the payload tells; zero when it doesn't.
+	Time time.Time `json:"time,omitzero"`
 
 	Message string `json:"message,omitempty"` // head commit's message, at most 1,000 bytes
 	// Of a push.
@@ -30,7 +44,60 @@ type Event struct {
 	Changes Changes `json:"changes"`
 
 	PullRequest *PullRequest `json:"pull_request,omitempty"`
+	Label       string       `json:"label,omitempty"` // that was just added to the pull request, or taken from it
+
+	MergeGroup *MergeGroup `json:"merge_group,omitempty"`
+	Release    *Release    `json:"release,omitempty"`
+	Schedule   string      `json:"schedule,omitempty"` // the cron expression that came due, as the pipeline writes it
+	Comment    *Comment    `json:"comment,omitempty"`
+	// Commands are all commands of a comment while its delivery is handled, and the one that is decided about after.
+	Commands []Command `json:"commands,omitempty"`
+	// Args are the arguments of a command that the pipeline declares, by name: string, bool, int64 or float64.
+	Args  map[string]any `json:"args,omitempty"`
+	Check *CheckClick    `json:"check,omitempty"`
 }
+
+// A MergeGroup is a head that a merge queue made: the base with one or more pull requests merged into it.
+type MergeGroup struct {
+	HeadRef string `json:"head_ref"` // refs/heads/gh-readonly-queue/main/pr-7-…
+	HeadSHA string `json:"head_sha"`
+	BaseRef string `json:"base_ref"` // refs/heads/main
+	BaseSHA string `json:"base_sha"`
+}
+
+// A Release as its payload described it.
+type Release struct {
+	Tag        string `json:"tag"`
+	Name       string `json:"name,omitempty"`
+	Prerelease bool   `json:"prerelease,omitempty"`
+}
+
+// A Comment is where commands were written. It is on a pull request (Number) or on a commit (SHA).
+type Comment struct {
+	ID      int64     `json:"id"`
+	Author  Actor     `json:"author"`
+	Created time.Time `json:"created"` // by GitHub's clock
+	Number  int       `json:"number,omitempty"`
+	SHA     string    `json:"sha,omitempty"`
+	URL     string    `json:"url,omitempty"`
+}
+
+// A CheckClick is a click at one of our checks: on one of its buttons, on its Re-run, or on that of its suite.
+type CheckClick struct {
+	ID         int64  `json:"id,omitempty"` // of the check run; 0 for a suite
+	Name       string `json:"name,omitempty"`
+	ExternalID string `json:"external_id,omitempty"` // ours: RUN/CHECK
+	Suite      int64  `json:"suite,omitempty"`
+	SHA        string `json:"sha"`
+	Button     string `json:"button,omitempty"` // identifier, one of the Button constants or one that starts with it and a colon
+}
+
+// Buttons that our checks offer, by GitHub's identifier of at most 20 characters.
+const (
+	ButtonApprove  = "approve"  // let a held pull request be built, or a held rollout go on
+	ButtonRetry    = "retry"    // run again what failed
+	ButtonRollback = "rollback" // take the rollouts of a run back
+)
 
 // A Repository as GitHub names it. ID is the key everywhere: names move.
 type Repository struct {
@@ -63,6 +130,7 @@ type PullRequest struct {
 	Title    string   `json:"title,omitempty"`
 	State    string   `json:"state"` // open, closed
 	Merged   bool     `json:"merged,omitempty"`
+	MergeSHA string   `json:"merge_sha,omitempty"` // of a merged one: the commit on the base branch
 	Draft    bool     `json:"draft,omitempty"`
 	Author   Actor    `json:"author"`
 	HeadRef  string   `json:"head_ref"` // branch name without refs/heads/
@@ -82,10 +150,16 @@ func (e Event) Branch() string { return cutRef(e.Ref, "refs/heads/") }
 // Tag is the Git tag a push created or moved, or "".
 func (e Event) Tag() string { return cutRef(e.Ref, "refs/tags/") }
 
-// SHA is the commit the event is about: a push's new commit, a pull request's head. Empty for a deleted ref.
+// SHA is the commit the event is about: a push's new commit, a pull request's or merge group's head. Empty for a
+// deleted ref, and for a comment until it is known what it means.
 func (e Event) SHA() string {
-	if e.PullRequest != nil {
+	switch {
+	case e.PullRequest != nil:
 		return e.PullRequest.HeadSHA
+	case e.MergeGroup != nil:
+		return e.MergeGroup.HeadSHA
+	case e.Check != nil && e.After == "":
+		return e.Check.SHA
 	}
 	return e.After
 }

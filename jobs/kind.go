@@ -63,11 +63,22 @@ type RunInfo struct {
 	Trust         Trust      `json:"trust"`
 	URL           string     `json:"url,omitempty"` // of the run's page; filled in where it is shown
 	CommitMessage string     `json:"commit_message,omitempty"`
+	// Root and Attempt are set on a run that repeats an earlier one: Root is the first of them, Attempt is from 2.
+	Root    string `json:"root,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+	// Asked is set when a person asked for this run by a command.
+	Asked *Asked `json:"asked,omitempty"`
+	// Approved lists the environments whose approvals this run has.
+	Approved []string `json:"approved,omitempty"`
+	// Args are the arguments of the pipeline's command that started the run.
+	Args map[string]any `json:"args,omitempty"`
+	// Prerelease is set on a run for a release that is marked as such.
+	Prerelease bool `json:"prerelease,omitempty"`
 }
 
-// OnDefaultBranch reports whether the run is for a push to the repository's default branch.
+// OnDefaultBranch reports whether the run is for the repository's default branch itself: pushed, or scheduled.
 func (r RunInfo) OnDefaultBranch() bool {
-	return r.Event == EventPush && r.Branch != "" && r.Branch == r.Repository.DefaultBranch
+	return (r.Event == EventPush || r.Event == EventSchedule) && r.Branch != "" && r.Branch == r.Repository.DefaultBranch
 }
 
 // A Source gives the repository's files at an exact commit.
@@ -133,4 +144,17 @@ type EnvironmentGrant struct {
 	Clusters   []string `json:"clusters"`
 	Namespaces []string `json:"namespaces"` // patterns, already expanded
 	Branches   []string `json:"branches"`   // patterns of branches that may roll out, already expanded
+	// Approvals says who must approve each commit before it is rolled out there; the zero value asks for nobody.
+	Approvals ApprovalRule `json:"approvals,omitzero"`
+	URL       string       `json:"url,omitempty"` // where people reach what runs there; http or https
 }
+
+// An ApprovalRule asks for so many people of the lists; with both lists empty, of those with write permission.
+type ApprovalRule struct {
+	Count int      `json:"count,omitempty"`
+	Users []string `json:"users,omitempty"` // logins
+	Teams []string `json:"teams,omitempty"` // ORG/SLUG
+}
+
+// Needed reports whether anybody must approve.
+func (a ApprovalRule) Needed() bool { return a.Count > 0 }

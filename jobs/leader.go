@@ -29,6 +29,10 @@ type Leader struct {
 	Scheduler  *Scheduler
 	Sweeper    *Sweeper
 	Reporter   Reporter
+	Replies    Set[Reply]
+	Replier    Replier
+	Clock      *Clock    // may be nil
+	Recovery   *Recovery // finds what webhooks did not bring; may be nil
 	Runs       Set[Run]
 	TTL        time.Duration  // of the lease; 0 means 6 s
 	Sweep      time.Duration  // between two sweeps; 0 means 5 s
@@ -119,11 +123,20 @@ func (l *Leader) work(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { l.watch(ctx, touch) })
 	wg.Go(func() { l.sweep(ctx, touch) })
+	if l.Recovery != nil {
+		wg.Go(func() { l.Recovery.Run(ctx) })
+	}
+	if l.Clock != nil {
+		wg.Go(func() { l.Clock.Run(ctx) })
+	}
+	if l.Replier != nil {
+		wg.Go(func() { l.reply(ctx) })
+	}
 	wg.Go(func() { schedule.run(ctx, 4) })
 	wg.Go(func() { report.run(ctx, 8) })
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			if err := l.Deliveries.Follow(ctx, l.Planner.Handle); err != nil && ctx.Err() == nil {
+			if err := l.Deliveries.Follow(ctx, l.Planner.handle); err != nil && ctx.Err() == nil {
 				l.Log.WarnContext(ctx, "reading deliveries was interrupted", "error", err)
 				pause(ctx, time.Second)
 			}
@@ -145,6 +158,33 @@ func (l *Leader) watch(ctx context.Context, touch func(string)) {
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
+}
+
+// reply shows what comments are answered: those that were not when this leader began, and new ones.
+func (l *Leader) reply(ctx context.Context) {
+	r := &replies{set: l.Replies, replier: l.Replier, run: l.Planner.find, now: l.Planner.Now, log: l.Log, until: map[string]time.Time{}}
+	work := newLoop("reply", l.Log, r.step)
+	var wg sync.WaitGroup
+	wg.Go(func() { work.run(ctx, 4) })
+	for ctx.Err() == nil {
+		changes, err := l.Replies.Watch(ctx)
+		if err == nil {
+			err = l.Replies.All(ctx, func(key string, reply Reply, _ uint64) error {
+				if !reply.over() {
+					work.add(key)
+				}
+				return nil
+			})
+		}
+		if err != nil && ctx.Err() == nil {
+			l.Log.WarnContext(ctx, "can't list what is to be answered", "error", err)
+		}
+		for key := range changes {
+			work.add(key)
+		}
+		pause(ctx, time.Second)
+	}
+	wg.Wait()
 }
 
 func (l *Leader) sweep(ctx context.Context, touch func(string)) {

@@ -136,7 +136,7 @@ func TestADeadWorkersJobGoesToAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = jobs.Change(t.Context(), queue.Set[jobs.Run](w.q, queue.Runs), jobs.RunID("guid-push-1"), func(r *jobs.Run) error {
-		if _, err := r.Advance(time.Now(), nil); err != nil {
+		if _, err := r.Advance(time.Now(), w.resolve); err != nil {
 			return err
 		}
 		return errors.Join(r.Offer("image"), r.Take("image", jobs.Claim{Token: "dead", Worker: "gone", Time: time.Now()}))

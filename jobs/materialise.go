@@ -6,10 +6,26 @@ import (
 	"fmt"
 )
 
-// materialise makes what a decision started exist: its ref's record, the end of the run it supersedes, its own run.
-// Each step is right again when it is repeated.
+// materialise makes what a decision started exist: its ref's record, the end of what it stops or supersedes, its own run,
+// the reply to who asked. Each step is right again when it is repeated.
 func (p *Planner) materialise(ctx context.Context, d Decision) error {
-	superseded, err := p.moveRef(ctx, d)
+	for _, s := range d.Stops {
+		if err := p.end(ctx, s); err != nil {
+			return err
+		}
+	}
+	if d.Reply != nil {
+		if _, err := p.Replies.Create(ctx, ReplyKey(d.Reply.Comment), *d.Reply); err != nil && !errors.Is(err, ErrExists) {
+			return fmt.Errorf("note the reply: %w", err)
+		}
+	}
+	if err := p.noteSchedule(ctx, d); err != nil {
+		return err
+	}
+	superseded, err := p.moveRefs(ctx, d)
+	if err == nil {
+		err = p.noteObserved(ctx, d)
+	}
 	if err != nil || d.Run.ID == "" {
 		return err
 	}
@@ -19,6 +35,17 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 		return fmt.Errorf("look for %s in the archive: %w", d.Run.ID, err)
 	}
 	run := NewRun(d)
+	if d.Again != nil {
+		earlier, err := p.find(ctx, d.Again.Run)
+		if errors.Is(err, ErrNotFound) {
+			p.Log.WarnContext(ctx, "the run to be repeated is no longer kept", "run", d.Again.Run, "delivery", d.Delivery)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		run = nextRun(d, earlier)
+	}
 	if superseded != "" {
 		run.RequestStop(superseded, p.Now())
 	}
@@ -27,6 +54,23 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 	}
 	if _, err := p.Runs.Create(ctx, run.ID, run); err != nil && !errors.Is(err, ErrExists) {
 		return fmt.Errorf("create run %s: %w", run.ID, err)
+	}
+	return nil
+}
+
+// end stops a run or one of its jobs; what is over stays as it is.
+func (p *Planner) end(ctx context.Context, s Stopping) error {
+	if s.Job == "" {
+		return p.stop(ctx, s.Run, s.Reason)
+	}
+	_, err := Change(ctx, p.Runs, s.Run, func(run *Run) error {
+		if !run.RequestJobStop(s.Job, s.Reason, p.Now()) {
+			return ErrUnchanged
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("stop %s of run %s: %w", s.Job, s.Run, err)
 	}
 	return nil
 }

@@ -52,6 +52,73 @@ func (p *Planner) atHead(ctx context.Context, run RunInfo) (reason string, err e
 	return "", nil
 }
 
+// moveRefs notes what a decision means for its ref and its commit.
+func (p *Planner) moveRefs(ctx context.Context, d Decision) (superseded string, err error) {
+	if d.Run.SHA == "" || d.Command != "" && d.Run.ID == "" { // a wish that started nothing moves nothing
+		return "", nil
+	}
+	switch {
+	case d.Run.Asked != nil: // it stands beside the ref's own run
+		err = p.noteRef(ctx, RefKey(d.Run.Repository.ID, d.Run.Ref), RefRecord{SHA: d.Run.SHA, Decided: d.Time})
+		return "", err
+	case d.Again != nil:
+		err = p.nextAttempt(ctx, d)
+	default:
+		superseded, err = p.moveRef(ctx, d)
+	}
+	if err == nil && d.Run.ID != "" && d.Run.Root == "" {
+		err = p.standOn(ctx, d)
+	}
+	return superseded, err
+}
+
+// noteRef creates a ref's record where there is none, so that what is newest can be asked.
+func (p *Planner) noteRef(ctx context.Context, key string, record RefRecord) error {
+	_, err := p.Refs.Create(ctx, key, record)
+	if err != nil && !errors.Is(err, ErrExists) {
+		return fmt.Errorf("note where a ref stands: %w", err)
+	}
+	return nil
+}
+
+// nextAttempt makes the repeated run the one that a newer push to the pull request supersedes.
+func (p *Planner) nextAttempt(ctx context.Context, d Decision) error {
+	_, err := Change(ctx, p.Refs, RefKey(d.Run.Repository.ID, d.Run.Ref), func(ref *RefRecord) error {
+		if ref.SHA != d.Run.SHA || ref.Run == d.Run.ID || ref.Decided.After(d.Time) {
+			return ErrUnchanged
+		}
+		ref.Run, ref.Decided = d.Run.ID, d.Time
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("note the next attempt on %s: %w", short(d.Run.Ref), err)
+	}
+	return nil
+}
+
+// standOn notes the run as the newest that stands on its commit.
+func (p *Planner) standOn(ctx context.Context, d Decision) error {
+	key := RefKey(d.Run.Repository.ID, commitRef(d.Run.SHA))
+	next := RefRecord{SHA: d.Run.SHA, Run: d.Run.ID, Outcome: d.Outcome, Decided: d.Time}
+	for {
+		ref, revision, err := p.Refs.Get(ctx, key)
+		if errors.Is(err, ErrNotFound) {
+			_, err = p.Refs.Create(ctx, key, next)
+		} else if err == nil && (ref.Run == next.Run || ref.Decided.After(next.Decided)) {
+			return nil
+		} else if err == nil {
+			_, err = p.Refs.Update(ctx, key, next, revision)
+		}
+		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("note the run of %s: %w", Abbreviate(d.Run.SHA), err)
+		}
+		return nil
+	}
+}
+
 // moveRef notes that the decision's commit is its ref's newest. A pull request's older run is stopped first. When
 // another decision on the pull request was later, the reason is returned why this one's run must not start.
 func (p *Planner) moveRef(ctx context.Context, d Decision) (superseded string, err error) {
@@ -61,8 +128,14 @@ func (p *Planner) moveRef(ctx context.Context, d Decision) (superseded string, e
 	}
 	key := RefKey(d.Run.Repository.ID, d.Run.Ref)
 	next := RefRecord{SHA: d.Run.SHA, Run: d.Run.ID, Outcome: d.Outcome, Decided: d.Time}
+	if d.Run.Action == "synchronize" { // its writer knew the head before
+		next.Since = d.Happened
+	}
 	for {
 		ref, revision, err := p.Refs.Get(ctx, key)
+		if ref.SHA == next.SHA && err == nil {
+			next.Since = ref.Since
+		}
 		if errors.Is(err, ErrNotFound) {
 			_, err = p.Refs.Create(ctx, key, next)
 		} else if err == nil {

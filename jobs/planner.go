@@ -1,11 +1,14 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -31,6 +34,8 @@ type Rules interface {
 	Mode(repo Repository) Mode
 	Grant(run RunInfo) Grant
 	DefaultImage(repo Repository) string
+	// Command says who may give a command.
+	Command(name string) CommandPolicy
 }
 
 // Pipelines turns a pipeline file into a plan, purely.
@@ -38,6 +43,10 @@ type Pipelines interface {
 	Plan(in PlanInput) Plan
 	// NeedsChanges reports whether the plan depends on which files changed; asking GitHub costs a call.
 	NeedsChanges(in PlanInput) bool
+	// Commands are the commands that a pipeline file declares; those with faults are left out.
+	Commands(file []byte, path string) []DeclaredCommand
+	// Schedules are the moments that a pipeline file waits for; those with faults are left out.
+	Schedules(file []byte, path string) []ScheduleEntry
 }
 
 // An Index is the list of all runs.
@@ -66,33 +75,94 @@ type Planner struct {
 	Decode    func(Delivery) (Event, error)
 	Pulls     Pulls
 	Commits   Commits
+	People    People
 	Rules     Rules
 	Pipelines Pipelines
-	Bots      []string // logins of bots that may send pull requests
+	Suggest   func(word string, names []string) string // which of the names a word was probably meant to be, or ""
+	Bots      []string                                 // logins of bots that may send pull requests
 	Decisions Records[Decision]
 	Runs      Set[Run]
 	Archive   Records[Run]
 	Refs      Records[RefRecord]
 	Index     Index
 	Meta      Records[Start]
-	Decided   func(Outcome) // told of every decision made; may be nil
-	Now       func() time.Time
-	Log       *slog.Logger
+	Approvals Records[Approvals]
+	Replies   Records[Reply]
+	Causes    Records[Cause]
+	// Timetables are where schedules are kept; nil leaves them alone.
+	Timetables Records[Timetable]
+	Decided    func(Outcome)                   // told of every decision made; may be nil
+	Held       func(installation int64) string // what of GitHub's limits holds an installation's calls back, or ""; may be nil
+	Now        func() time.Time
+	Log        *slog.Logger
+
+	asks questions
+}
+
+// A Cause is what a request's very content caused: the same content under another GUID is no new cause.
+type Cause struct {
+	Delivery string `json:"delivery"`
 }
 
 // Handle decides about a delivery, once and for ever, and makes its run exist. It may be called again at any time.
 func (p *Planner) Handle(ctx context.Context, d Delivery) error {
-	decision, _, err := p.Decisions.Get(ctx, d.GUID)
-	if errors.Is(err, ErrNotFound) {
-		decision, err = p.decide(ctx, d)
-		if err != nil {
-			return fmt.Errorf("decide about %s: %w", d.GUID, err)
+	decision, err := p.settle(ctx, d.GUID, func() (Decision, error) {
+		earlier, err := p.cause(ctx, d)
+		if err != nil || earlier == "" {
+			if err == nil {
+				return p.decide(ctx, d)
+			}
+			return Decision{}, err
 		}
-		_, err = p.Decisions.Create(ctx, d.GUID, decision)
+		return Decision{Delivery: d.GUID, Time: p.Now(), Outcome: OutcomeIgnored,
+			Reason: fmt.Sprintf("the very same request came before, as delivery %s", earlier)}, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.materialise(ctx, decision); err != nil {
+		return fmt.Errorf("start what was decided on %s: %w", d.GUID, err)
+	}
+	return nil
+}
+
+// cause notes that a delivery is about its content, or tells which other one was: the GUID is not signed, so whoever caught
+// a request could send it again under a fresh one. GitHub's own events differ at least in a time.
+func (p *Planner) cause(ctx context.Context, d Delivery) (earlier string, err error) {
+	var body bytes.Buffer
+	if json.Compact(&body, d.Body) != nil { // what comes by GitHub's log has other white space
+		body.Reset()
+		body.Write(d.Body)
+	}
+	key := digest(d.Event + "\n" + body.String())
+	_, err = p.Causes.Create(ctx, key, Cause{Delivery: d.GUID})
+	if err == nil || !errors.Is(err, ErrExists) {
+		return "", err
+	}
+	known, _, err := p.Causes.Get(ctx, key)
+	if err != nil || known.Delivery == d.GUID {
+		return "", err
+	}
+	return known.Delivery, nil
+}
+
+// settle returns the stored decision under a key, or decides and stores it: once and for ever.
+func (p *Planner) settle(ctx context.Context, key string, decide func() (Decision, error)) (Decision, error) {
+	decision, _, err := p.Decisions.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		decision, err = decide()
+		if err != nil {
+			return decision, fmt.Errorf("decide about %s: %w", key, err)
+		}
+		_, err = p.Decisions.Create(ctx, key, decision)
 		if errors.Is(err, ErrExists) {
-			decision, _, err = p.Decisions.Get(ctx, d.GUID)
+			decision, _, err = p.Decisions.Get(ctx, key)
 		} else if err == nil {
-			p.Log.InfoContext(ctx, "decided", "delivery", d.GUID, "event", d.Event, "repository", decision.Run.Repository.FullName(),
+			level := slog.LevelInfo
+			if decision.Outcome == OutcomeIgnored { // above all the echoes of our own checks
+				level = slog.LevelDebug
+			}
+			p.Log.Log(ctx, level, "decided", "delivery", key, "event", decision.Run.Event, "repository", decision.Run.Repository.FullName(),
 				"outcome", decision.Outcome, "reason", decision.Reason, "run", decision.Run.ID)
 			if p.Decided != nil {
 				p.Decided(decision.Outcome)
@@ -100,12 +170,9 @@ func (p *Planner) Handle(ctx context.Context, d Delivery) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("store the decision on %s: %w", d.GUID, err)
+		return decision, fmt.Errorf("store the decision on %s: %w", key, err)
 	}
-	if err := p.materialise(ctx, decision); err != nil {
-		return fmt.Errorf("start what was decided on %s: %w", d.GUID, err)
-	}
-	return nil
+	return decision, nil
 }
 
 // decide comes to a decision, or to an error when GitHub does not answer.
@@ -128,14 +195,21 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	} else if err != nil {
 		return ignore("the payload can't be read as a %s event: %v", d.Event, err)
 	}
-	decision.Run = Describe(e)
+	decision.Run, decision.Happened = Describe(e), e.Time
 	switch mode := p.Rules.Mode(e.Repository); {
 	case mode == ModeOff:
 		return ignore("the operator's repositories.allow does not list %s", e.Repository.FullName())
 	case e.Repository.Archived:
 		return ignore("%s is archived", e.Repository.FullName())
 	}
-	decided, err := p.consider(ctx, e, d, decision)
+	consider := p.consider
+	switch {
+	case e.Kind == EventCommand:
+		consider = p.comment
+	case e.Kind.Asks():
+		consider = p.click
+	}
+	decided, err := consider(ctx, e, d, decision)
 	var gone *Gone
 	var refusal *Refusal
 	switch {
@@ -160,6 +234,12 @@ func Describe(e Event) RunInfo {
 		run.PullRequest, run.BaseBranch, run.Fork = pr.Number, pr.BaseRef, pr.HeadRepo != e.Repository.ID
 		run.CommitMessage = Cut(pr.Title, 500)
 	}
+	if g := e.MergeGroup; g != nil {
+		run.Ref, run.BaseBranch = g.HeadRef, cutRef(g.BaseRef, "refs/heads/")
+	}
+	if e.Release != nil {
+		run.Prerelease = e.Release.Prerelease
+	}
 	return run
 }
 
@@ -182,15 +262,28 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 		if reason != "" {
 			return nothing("%s", reason)
 		}
-	} else if e.After == "" {
-		return nothing("%s was deleted", short(e.Ref))
+	} else if reason, err := p.arrived(ctx, &e); err != nil || reason != "" {
+		if err != nil {
+			return decision, err
+		}
+		return nothing("%s", reason)
+	} else if e.Kind != EventPush {
+		decision.Run = Describe(e)
 	}
 	decision.Run.Trust = DecideTrust(e, facts, p.Bots)
-	if e.Kind == EventPullRequest {
-		if reason, err := p.already(ctx, decision.Run); err != nil || reason != "" {
-			if err != nil {
-				return decision, err
-			}
+	beside := e.beside()
+	if beside != "" {
+		decision.Run.Asked = &Asked{By: e.Sender, Command: beside}
+	}
+	if e.Kind == EventPullRequest && beside == "" && e.Action != "edited" {
+		reason, err := p.already(ctx, decision.Run)
+		switch {
+		case err != nil:
+			return decision, err
+		case reason != "" && e.Action == "ready_for_review": // what waited for that stands beside what ran on the draft
+			beside = "marked it ready for review"
+			decision.Run.Asked = &Asked{By: e.Sender, Command: beside}
+		case reason != "":
 			return nothing("%s", reason)
 		}
 	}
@@ -198,20 +291,68 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 	if decision.Stale, decision.Judged, err = p.judge(ctx, e); err != nil {
 		return decision, err
 	}
-	in, err := p.input(ctx, e, decision)
+	in, err := p.input(ctx, e, decision, nil)
 	if err != nil {
 		return decision, err
 	}
 	decision.Plan = p.Pipelines.Plan(in)
+	if in.HasFile && decision.Run.Event == EventPush && decision.Run.OnDefaultBranch() {
+		decision.Plan.Schedule = p.Pipelines.Schedules(in.File, in.Path)
+	}
 	observing, err := p.observing(ctx, e.Repository, d)
 	if err != nil {
 		return decision, err
 	}
 	conclude(&decision, observing)
+	if beside != "" && decision.Outcome != OutcomeRun { // the pull request's own run says what is held or faulty
+		decision.Shown = false
+	}
 	if decision.Shown {
 		decision.Run.ID = RunID(d.GUID)
 	}
 	return decision, nil
+}
+
+// arrived fills in the commit of an event that names only a ref. A reason means that there is nothing to do.
+func (p *Planner) arrived(ctx context.Context, e *Event) (reason string, err error) {
+	switch e.Kind {
+	case EventMergeGroup:
+		if e.Action != "checks_requested" {
+			return fmt.Sprintf("the merge group was %s", e.Action), nil
+		}
+		return "", nil
+	case EventRelease, EventSchedule:
+		head, found, err := p.Commits.Head(ctx, e.Installation, e.Repository, e.Ref)
+		if err != nil {
+			return "", fmt.Errorf("ask what %s is at: %w", short(e.Ref), err)
+		}
+		if !found {
+			return fmt.Sprintf("%s is gone", short(e.Ref)), nil
+		}
+		e.After = head
+		return "", nil
+	}
+	if e.After == "" {
+		return short(e.Ref) + " was deleted", nil
+	}
+	if strings.HasPrefix(e.Branch(), "gh-readonly-queue/") {
+		return fmt.Sprintf("%s belongs to the merge queue, whose own event decides", e.Branch()), nil
+	}
+	return "", nil
+}
+
+// beside tells what was done to a pull request when that changes neither its head nor its base: what it starts stands beside
+// the run of the head.
+func (e Event) beside() string {
+	switch e.Action {
+	case "labeled":
+		return "added the label " + e.Label
+	case "unlabeled":
+		return "took away the label " + e.Label
+	case "converted_to_draft":
+		return "made it a draft"
+	}
+	return ""
 }
 
 // current replaces what the payload said of a pull request by what is true now. A reason means that there is nothing
@@ -234,11 +375,21 @@ func (p *Planner) current(ctx context.Context, e *Event, facts *TrustFacts) (rea
 	case now.HeadSHA != said.HeadSHA:
 		return fmt.Sprintf("#%d is at %s by now; the delivery of that push decides", said.Number, Abbreviate(now.HeadSHA)), nil
 	}
+	if e.Action == "edited" { // another base voids what was approved for the one before
+		if err := p.void(ctx, *e); err != nil {
+			return "", err
+		}
+	}
 	e.PullRequest, e.Message = &now, now.Message
+	if facts.Approval, err = p.approvalOf(ctx, *e); err != nil {
+		return "", err
+	}
+	approval := facts.Approval
 	if now.HeadRepo == e.Repository.ID {
 		if *facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
 			return "", fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
 		}
+		facts.Approval = approval
 	}
 	return "", nil
 }
@@ -252,20 +403,20 @@ func (p *Planner) already(ctx context.Context, run RunInfo) (reason string, err 
 	} else if err != nil {
 		return "", fmt.Errorf("look for an earlier run of %s: %w", short(run.Ref), err)
 	}
-	if ref.SHA == run.SHA && (ref.Outcome == OutcomeRun || ref.Outcome == OutcomeHeld && run.Trust.Level != Trusted) {
+	if ref.SHA == run.SHA && (ref.Outcome == OutcomeRun || ref.Outcome == OutcomeHeld && run.Trust.Level == Untrusted) {
 		return fmt.Sprintf("run %s stands on this commit already", ref.Run), nil
 	}
 	return "", nil
 }
 
 // input gathers what planning looks at.
-func (p *Planner) input(ctx context.Context, e Event, decision Decision) (PlanInput, error) {
+func (p *Planner) input(ctx context.Context, e Event, decision Decision, ask *Ask) (PlanInput, error) {
 	run := decision.Run
 	in := PlanInput{
-		Event: e, Trust: run.Trust, Run: run, Path: PipelinePath, SHA: run.SHA, Stale: decision.Stale,
+		Event: e, Trust: run.Trust, Run: run, Path: PipelinePath, SHA: run.SHA, Stale: decision.Stale, Ask: ask,
 		Grant: p.Rules.Grant(run), DefaultImage: p.Rules.DefaultImage(e.Repository), Changes: e.Changes,
 	}
-	if run.Trust.Level != Trusted {
+	if run.Trust.Level != Trusted && e.PullRequest != nil {
 		in.SHA = e.PullRequest.BaseSHA // never the stranger's own file
 	}
 	read := func(path string) ([]byte, bool, error) {
@@ -297,6 +448,8 @@ func (p *Planner) changes(ctx context.Context, e Event) (Changes, error) {
 			err = fmt.Errorf("ask for the files of #%d: %w", e.PullRequest.Number, err)
 		}
 		return changes, err
+	case e.MergeGroup != nil:
+		e.Before = e.MergeGroup.BaseSHA
 	case e.Before == "":
 		return Changes{Why: short(e.Ref) + " is new"}, nil
 	}
@@ -313,7 +466,7 @@ func (p *Planner) changes(ctx context.Context, e Event) (Changes, error) {
 // observing tells why nothing may be started for a delivery, or "".
 func (p *Planner) observing(ctx context.Context, repo Repository, d Delivery) (string, error) {
 	if p.Rules.Mode(repo) != ModeRun {
-		return "this server observes: the operator has not set repositories.mode to run", nil
+		return "this server observes: the operator has neither set repositories.mode to run nor listed this one in repositories.run", nil
 	}
 	start, _, err := p.Meta.Get(ctx, StartKey)
 	switch {
@@ -329,7 +482,7 @@ func (p *Planner) observing(ctx context.Context, repo Repository, d Delivery) (s
 
 // conclude sums a plan up.
 func conclude(d *Decision, observing string) {
-	pull := d.Run.Event == EventPullRequest
+	pull := d.Run.Event == EventPullRequest || d.Run.Event == EventMergeGroup // a required check must close
 	switch {
 	case d.Plan.Faulty():
 		d.Outcome, d.Shown = OutcomeFault, true
@@ -338,7 +491,7 @@ func conclude(d *Decision, observing string) {
 		d.Outcome, d.Reason, d.Shown = OutcomeNothing, d.Plan.SkipReason, pull
 	case !d.Plan.Selected():
 		d.Outcome, d.Reason, d.Shown = OutcomeNothing, nothingReason(d.Plan), pull
-	case d.Run.Trust.Level != Trusted:
+	case d.Run.Trust.Level == Untrusted:
 		d.Outcome, d.Reason, d.Shown = OutcomeHeld, d.Run.Trust.Reason, true
 	default:
 		d.Outcome, d.Shown = OutcomeRun, true

@@ -49,6 +49,8 @@ const (
 	RunCancelled RunState = "cancelled"
 	RunHeld      RunState = "held"
 	RunNothing   RunState = "nothing"
+	// RunWaits means that all is done but what somebody must approve first; the approved rest is a run of its own.
+	RunWaits RunState = "waits"
 )
 
 // Over reports whether the state is final.
@@ -65,6 +67,12 @@ type Job struct {
 	Line     int             `json:"line,omitempty"`
 	// Unplanned marks a job that was considered and is not for this event: it is skipped from the start.
 	Unplanned bool `json:"unplanned,omitempty"`
+	// Taken marks a job that succeeded in the earlier run that this one repeats: it is over from the start.
+	Taken bool `json:"taken,omitempty"`
+	// Awaits are the environments whose approval a held job waits for.
+	Awaits []string `json:"awaits,omitempty"`
+	// Stop asks for this job alone to end.
+	Stop *Stop `json:"stop,omitempty"`
 
 	State   JobState `json:"state"`
 	Attempt int      `json:"attempt"` // 1 for the first
@@ -104,11 +112,12 @@ const (
 	JobFailed    JobState = "failed"    //
 	JobCancelled JobState = "cancelled" //
 	JobSkipped   JobState = "skipped"   // its needs or its `if` said no
+	JobHeld      JobState = "held"      // somebody must approve it; it goes on in a run of its own
 )
 
 // Over reports whether the state is final.
 func (s JobState) Over() bool {
-	return s == JobSucceeded || s == JobFailed || s == JobCancelled || s == JobSkipped
+	return s == JobSucceeded || s == JobFailed || s == JobCancelled || s == JobSkipped || s == JobHeld
 }
 
 // Job returns the run's job of that name, or nil.
@@ -138,8 +147,9 @@ func ClaimKey(token string) string { return "claim." + token }
 // A RefRecord is what we know of a branch or pull request: its newest run and commit.
 type RefRecord struct {
 	SHA     string    `json:"sha"`
-	Run     string    `json:"run,omitempty"` // newest run, empty when that commit started none
-	Outcome Outcome   `json:"outcome"`       // of the decision behind it
+	Since   time.Time `json:"since,omitzero"` // when it became that, by GitHub's clock
+	Run     string    `json:"run,omitempty"`  // newest run, empty when that commit started none
+	Outcome Outcome   `json:"outcome"`        // of the decision behind it
 	Decided time.Time `json:"decided"`
 }
 
@@ -160,15 +170,32 @@ type RunEntry struct {
 	Created    time.Time `json:"created"`
 }
 
-// A ReportRecord is what was said to GitHub about one check. It is written before GitHub is asked to create
-// anything, so that a create whose answer was lost is found again by ExternalID, never doubled.
+// Kinds of ReportRecords beside "", a check.
+const (
+	ReportDeployment = "deployment" // a GitHub Deployment: one environment of one job
+	ReportComment    = "comment"    // the comment of ours on a pull request that is kept up to date
+)
+
+// A ReportRecord is what was said to GitHub about one check, deployment or pull request. It is written before GitHub is asked
+// to create anything, so that a create whose answer was lost is found again by ExternalID, never doubled.
 type ReportRecord struct {
-	Run        string    `json:"run"`
-	Check      string    `json:"check"`       // the check's name
+	Run        string    `json:"run"` // of a comment: the last that changed it
+	Kind       string    `json:"kind,omitempty"`
+	Check      string    `json:"check"`       // the check's name; of a deployment JOB/ENVIRONMENT, of a comment the pull request
 	ExternalID string    `json:"external_id"` // ours, given to GitHub
 	GitHubID   int64     `json:"github_id,omitempty"`
 	Hash       string    `json:"hash,omitempty"` // of what GitHub shows now
 	Completed  bool      `json:"completed,omitempty"`
 	Said       time.Time `json:"said,omitzero"`  // when GitHub was last written to
-	Asked      time.Time `json:"asked,omitzero"` // when a create was last sent without a known answer
+	Asked      time.Time `json:"asked,omitzero"` // when something was last sent that has no known answer
+	// Notes are what a comment is made of.
+	Notes []ReportNote `json:"notes,omitempty"`
+}
+
+// A ReportNote is one thing that a comment says, until a later note of the same key replaces it.
+type ReportNote struct {
+	Key  string    `json:"key"`
+	Text string    `json:"text,omitempty"` // Markdown, at most 4 KB
+	SHA  string    `json:"sha"`            // of the commit it is about
+	Time time.Time `json:"time"`           // since when it is so
 }

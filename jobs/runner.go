@@ -123,9 +123,9 @@ func (r *Runner) check(ctx context.Context, id string) {
 		return // the next change, or the lease, will tell
 	}
 	for _, w := range mine {
-		if _, err := run.held(w.job, w.token); err != nil {
+		if j, err := run.held(w.job, w.token); err != nil {
 			w.cancel(ErrClaimLost)
-		} else if run.Stop != nil {
+		} else if run.stopOf(j) != nil {
 			w.cancel(ErrCancelled)
 		}
 	}
@@ -171,7 +171,7 @@ func (r *Runner) claim(ctx context.Context, hint Hint) (Run, Claim, error) {
 		if err != nil {
 			return run, claim, fmt.Errorf("read run %s: %w", hint.Run, err)
 		}
-		if j := run.Job(hint.Job); j == nil || j.State != JobOffered || run.Stop != nil {
+		if j := run.Job(hint.Job); j == nil || j.State != JobOffered || run.stopOf(j) != nil {
 			return run, claim, ErrUnchanged
 		}
 		if err := run.Take(hint.Job, claim); err != nil {
@@ -291,7 +291,7 @@ func (r *Runner) settle(ctx context.Context, run Run, job Job, claim Claim, line
 		log.WarnContext(ctx, "the claim is lost; whoever has it now goes on")
 		return nil
 	case err != nil && errors.Is(cause, ErrCancelled):
-		result = Result{Conclusion: Cancelled, Summary: r.stopReason(ctx, run.ID)}
+		result = Result{Conclusion: Cancelled, Summary: r.stopReason(ctx, run.ID, job.Name)}
 	case err != nil && errors.Is(cause, ErrShutdown):
 		return handBack("its worker was shut down", 0, false)
 	case errors.As(err, &later):
@@ -357,9 +357,11 @@ func (r *Runner) keep(ctx context.Context, do func() error) error {
 	}
 }
 
-func (r *Runner) stopReason(ctx context.Context, id string) string {
-	if run, _, err := r.Runs.Get(ctx, id); err == nil && run.Stop != nil {
-		return run.Stop.Reason
+func (r *Runner) stopReason(ctx context.Context, id, job string) string {
+	if run, _, err := r.Runs.Get(ctx, id); err == nil {
+		if j := run.Job(job); j != nil && run.stopOf(j) != nil {
+			return run.stopOf(j).Reason
+		}
 	}
 	return "the run was cancelled"
 }

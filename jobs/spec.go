@@ -15,6 +15,14 @@ type BuildSpec struct {
 type DeploySpec struct {
 	Environments []string   `json:"environments"` // rolled out one after the other; all must be granted
 	Helm         []HelmSpec `json:"helm"`         // releases, rolled out in this order
+	// Rollback is set when the releases are to be taken back, not rolled out: then only the environments, and of each
+	// release its name and namespace, say anything. A person's wish sets it; no pipeline file can.
+	Rollback *RollbackSpec `json:"rollback,omitempty" jsonschema:"-"`
+}
+
+// RollbackSpec says how far a release is taken back in Helm's history.
+type RollbackSpec struct {
+	Revision int `json:"revision,omitempty"` // 0: the one deployed before the one that is
 }
 
 // HelmSpec is one Helm release of a `deploy:`.

@@ -10,7 +10,7 @@ import (
 
 // transitions are the only changes a job's state may make; ARCHITECTURE.md draws them.
 var transitions = map[JobState][]JobState{
-	JobWaiting: {JobQueued, JobSkipped, JobFailed, JobCancelled},
+	JobWaiting: {JobQueued, JobSkipped, JobFailed, JobCancelled, JobHeld},
 	JobQueued:  {JobOffered, JobCancelled},
 	JobOffered: {JobRunning, JobCancelled},
 	JobRunning: {JobQueued, JobSucceeded, JobFailed, JobSkipped, JobCancelled},
@@ -71,14 +71,18 @@ func NewRun(d Decision) Run {
 	return r
 }
 
-// A Resolution is what evaluating a job's expressions gave, once its needs had ended. Exactly one field is set.
+// A Resolution is what became of a job whose needs have ended: its expressions evaluated, and held against who must
+// approve it. Exactly one field is set.
 type Resolution struct {
+	Hold  string          // somebody must approve it first: who, and what for; Awaits are the environments
 	Spec  json.RawMessage // of the kind's spec
 	Skip  string          // the job's `if` said no: the reason
 	Fault string          // the expressions or what they gave are wrong: a sentence
+
+	Awaits []string
 }
 
-// Resolve evaluates the template and condition of a job whose needs have ended. It is pure.
+// Resolve evaluates the template and condition, if any, of a job whose needs have ended. It is pure.
 type Resolve func(run Run, job Job) Resolution
 
 // Advance moves a run as far as it goes by itself: jobs whose needs have ended become queued or end, a stopped run's
@@ -108,8 +112,8 @@ func (r *Run) advance(j *Job, now time.Time, resolve Resolve) (bool, error) {
 	if j.State.Over() || j.State == JobRunning {
 		return false, nil
 	}
-	if r.Stop != nil {
-		return true, j.end(JobCancelled, r.Stop.Reason, now)
+	if stop := r.stopOf(j); stop != nil {
+		return true, j.end(JobCancelled, stop.Reason, now)
 	}
 	if j.State != JobWaiting {
 		return false, nil
@@ -121,22 +125,34 @@ func (r *Run) advance(j *Job, now time.Time, resolve Resolve) (bool, error) {
 			return true, j.end(JobFailed, fmt.Sprintf("it needs %s, which is not in this run", name), now)
 		case !need.State.Over():
 			return false, nil
+		case need.State == JobHeld:
+			return true, j.end(JobHeld, fmt.Sprintf("it needs %s, which waits for approval", name), now)
 		case need.State != JobSucceeded:
 			return true, j.end(JobSkipped, fmt.Sprintf("it needs %s, which was %s", name, past(need.State)), now)
 		}
 	}
-	if j.Template != nil || j.If != "" {
-		answer := resolve(*r, *j)
-		switch {
-		case answer.Fault != "":
-			return true, j.end(JobFailed, answer.Fault, now)
-		case answer.Skip != "":
-			return true, j.end(JobSkipped, answer.Skip, now)
-		}
-		// Evaluated once: from here on there is only the spec.
+	answer := resolve(*r, *j)
+	switch {
+	case answer.Fault != "":
+		return true, j.end(JobFailed, answer.Fault, now)
+	case answer.Skip != "":
+		return true, j.end(JobSkipped, answer.Skip, now)
+	case answer.Hold != "":
+		j.Awaits = answer.Awaits
+		return true, j.end(JobHeld, answer.Hold, now)
+	}
+	if j.Template != nil || j.If != "" { // evaluated once: from here on there is only the spec
 		j.Spec, j.Template, j.If = answer.Spec, nil, ""
 	}
 	return true, j.move(JobQueued)
+}
+
+// stopOf is what asks for a job to end, or nil.
+func (r *Run) stopOf(j *Job) *Stop {
+	if r.Stop != nil {
+		return r.Stop
+	}
+	return j.Stop
 }
 
 func past(s JobState) string {
@@ -156,6 +172,8 @@ func (r *Run) derive() RunState {
 			state = RunFailed
 		case j.State == JobCancelled && state != RunFailed:
 			state = RunCancelled
+		case j.State == JobHeld && state == RunSucceeded:
+			state = RunWaits
 		}
 	}
 	if state == RunSucceeded && r.Stop != nil && !slices.ContainsFunc(r.Jobs, func(j Job) bool { return j.State == JobSucceeded }) {
@@ -170,6 +188,16 @@ func (r *Run) RequestStop(reason string, now time.Time) bool {
 		return false
 	}
 	r.Stop = &Stop{Reason: reason, Time: now}
+	return true
+}
+
+// RequestJobStop asks for one job to end. It reports whether that changed anything.
+func (r *Run) RequestJobStop(job, reason string, now time.Time) bool {
+	j := r.Job(job)
+	if j == nil || j.State.Over() || r.stopOf(j) != nil {
+		return false
+	}
+	j.Stop = &Stop{Reason: reason, Time: now}
 	return true
 }
 
@@ -188,7 +216,7 @@ func (r *Run) Take(job string, claim Claim) error {
 	if j == nil {
 		return fmt.Errorf("claim %s: %w", job, ErrNotFound)
 	}
-	if r.Stop != nil {
+	if r.stopOf(j) != nil {
 		return ErrCancelled
 	}
 	if err := j.move(JobRunning); err != nil {

@@ -11,8 +11,12 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-func noResolve(jobs.Run, jobs.Job) jobs.Resolution {
-	return jobs.Resolution{Fault: "must not be asked"}
+// asWritten resolves jobs that have no expressions.
+func asWritten(_ jobs.Run, j jobs.Job) jobs.Resolution {
+	if j.Template != nil || j.If != "" {
+		return jobs.Resolution{Fault: "must not be asked"}
+	}
+	return jobs.Resolution{Spec: j.Spec}
 }
 
 // graph makes a run of jobs "name" or "name needs other other".
@@ -57,19 +61,19 @@ func carry(t *testing.T, r *jobs.Run, job string, result jobs.Result) {
 
 func TestRunGoesThroughItsGraph(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "image"}, jobs.PlannedJob{Name: "side"}, jobs.PlannedJob{Name: "release", Needs: []string{"image", "side"}})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	if s := states(r); s["image"] != jobs.JobQueued || s["side"] != jobs.JobQueued || s["release"] != jobs.JobWaiting {
 		t.Fatalf("at first: %v", s)
 	}
 	carry(t, &r, "image", jobs.Result{Conclusion: jobs.Success, Outputs: map[string]any{"digest": "sha256:1"}})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	if s := states(r); s["release"] != jobs.JobWaiting {
 		t.Fatalf("with one need of two: %v", s)
 	}
 	carry(t, &r, "side", jobs.Result{Conclusion: jobs.Success})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	carry(t, &r, "release", jobs.Result{Conclusion: jobs.Success})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	if r.State != jobs.RunSucceeded || r.Finished != noon {
 		t.Errorf("the run is %s, finished %v", r.State, r.Finished)
 	}
@@ -77,9 +81,9 @@ func TestRunGoesThroughItsGraph(t *testing.T) {
 
 func TestRunSkipsWhatNeedsAFailure(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "image"}, jobs.PlannedJob{Name: "release", Needs: []string{"image"}}, jobs.PlannedJob{Name: "after", Needs: []string{"release"}})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	carry(t, &r, "image", jobs.Result{Conclusion: jobs.Failure, Summary: "no"})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	if s := states(r); s["release"] != jobs.JobSkipped || s["after"] != jobs.JobSkipped || r.State != jobs.RunFailed {
 		t.Errorf("%v, run %s", s, r.State)
 	}
@@ -90,7 +94,7 @@ func TestRunSkipsWhatNeedsAFailure(t *testing.T) {
 
 func TestTemplatesAreResolvedOnce(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "image"}, jobs.PlannedJob{Name: "release", Needs: []string{"image"}, Template: json.RawMessage(`{"x": "${{ needs.image.outputs.digest }}"}`)})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	carry(t, &r, "image", jobs.Result{Conclusion: jobs.Success, Outputs: map[string]any{"digest": "${{ run.sha }}"}})
 	asked := 0
 	resolve := func(run jobs.Run, j jobs.Job) jobs.Resolution {
@@ -113,6 +117,7 @@ func TestResolutionMayEndAJob(t *testing.T) {
 	}{
 		"the condition says no": {jobs.Resolution{Skip: "`if` is false"}, jobs.JobSkipped, jobs.RunSucceeded},
 		"the value is wrong":    {jobs.Resolution{Fault: "namespace is empty"}, jobs.JobFailed, jobs.RunFailed},
+		"somebody must approve": {jobs.Resolution{Hold: "waits for approval of production"}, jobs.JobHeld, jobs.RunWaits},
 	} {
 		r := graph(jobs.PlannedJob{Name: "a", Template: json.RawMessage(`{}`), If: "false"})
 		advance(t, &r, func(jobs.Run, jobs.Job) jobs.Resolution { return c.answer })
@@ -124,9 +129,9 @@ func TestResolutionMayEndAJob(t *testing.T) {
 
 func TestFinishedJobsStayFinished(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "a"})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	carry(t, &r, "a", jobs.Result{Conclusion: jobs.Success})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	if err := r.Offer("a"); err == nil {
 		t.Error("a finished job was offered again")
 	}
@@ -143,7 +148,7 @@ func TestFinishedJobsStayFinished(t *testing.T) {
 
 func TestAnOldClaimChangesNothing(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "a"})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -168,7 +173,7 @@ func TestAnOldClaimChangesNothing(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "done"}, jobs.PlannedJob{Name: "running"}, jobs.PlannedJob{Name: "offered"}, jobs.PlannedJob{Name: "waiting", Needs: []string{"running"}})
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	carry(t, &r, "done", jobs.Result{Conclusion: jobs.Success})
 	for _, err := range []error{r.Offer("running"), r.Take("running", jobs.Claim{Token: "t", Time: noon}), r.Offer("offered")} {
 		if err != nil {
@@ -178,7 +183,7 @@ func TestStop(t *testing.T) {
 	if !r.RequestStop("superseded", noon) || r.RequestStop("again", noon) {
 		t.Fatal("stopping is not once")
 	}
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	want := map[string]jobs.JobState{"done": jobs.JobSucceeded, "running": jobs.JobRunning, "offered": jobs.JobCancelled, "waiting": jobs.JobCancelled}
 	for name, state := range states(r) {
 		if state != want[name] {
@@ -188,7 +193,7 @@ func TestStop(t *testing.T) {
 	if err := r.Finish("running", "t", jobs.Result{Conclusion: jobs.Cancelled, Summary: "superseded"}, "", noon); err != nil {
 		t.Fatal(err)
 	}
-	advance(t, &r, noResolve)
+	advance(t, &r, asWritten)
 	if r.State != jobs.RunCancelled {
 		t.Errorf("the run is %s", r.State)
 	}

@@ -23,17 +23,25 @@ type town struct {
 	q   *queue.Queue
 	log *slog.Logger
 
-	mu       sync.Mutex
-	heads    map[string]string // ref to SHA
-	history  []string          // SHAs from oldest to newest, for Compare
-	pulls    map[int]jobs.PullRequest
-	perms    map[int64]string
-	plan     func(jobs.PlanInput) jobs.Plan
-	down     error // what GitHub answers while it is set
-	asked    int   // calls to GitHub
-	reported map[string]jobs.RunState
-	mode     jobs.Mode
-	sweep    time.Duration
+	mu        sync.Mutex
+	heads     map[string]string // ref to SHA
+	history   []string          // SHAs from oldest to newest, for Compare
+	pulls     map[int]jobs.PullRequest
+	perms     map[int64]string
+	plan      func(jobs.PlanInput) jobs.Plan
+	down      error // what GitHub answers while it is set
+	asked     int   // calls to GitHub
+	reported  map[string]jobs.RunState
+	mode      jobs.Mode
+	declared  []jobs.DeclaredCommand
+	schedules []jobs.ScheduleEntry
+	granted   jobs.Grant
+	resolve   func(jobs.Run, jobs.Job) jobs.Resolution
+
+	reactions map[int64][]string // by comment
+	answers   map[int64][]string
+
+	sweep time.Duration
 
 	build func(context.Context, jobs.Task) (jobs.Result, error)
 }
@@ -49,7 +57,8 @@ func newTownOn(t testing.TB, q *queue.Queue) *town {
 	town := &town{
 		t: t, q: q, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		heads: map[string]string{}, pulls: map[int]jobs.PullRequest{}, perms: map[int64]string{9: "write"}, mode: jobs.ModeRun, sweep: 500 * time.Millisecond,
-		reported: map[string]jobs.RunState{},
+		reported: map[string]jobs.RunState{}, reactions: map[int64][]string{}, answers: map[int64][]string{},
+		resolve: func(jobs.Run, jobs.Job) jobs.Resolution { return jobs.Resolution{Spec: []byte(`{}`)} },
 		plan: func(jobs.PlanInput) jobs.Plan {
 			return jobs.Plan{Pipeline: "the test's", Jobs: []jobs.PlannedJob{{Name: "image", Kind: jobs.KindBuild, Planned: true, Spec: json.RawMessage(`{}`)}}}
 		},
@@ -71,12 +80,12 @@ func (w *town) replica(name string) (stop func()) {
 	runs := queue.Set[jobs.Run](w.q, queue.Runs)
 	scheduler := &jobs.Scheduler{
 		Runs: runs, Archive: queue.Set[jobs.Run](w.q, queue.Archive), Hints: w.q.Hints(), Share: 2, Now: time.Now, Log: w.log,
-		Resolve: func(jobs.Run, jobs.Job) jobs.Resolution { return jobs.Resolution{Spec: []byte(`{}`)} },
+		Resolve: func(run jobs.Run, job jobs.Job) jobs.Resolution { return w.resolve(run, job) },
 	}
 	leader := &jobs.Leader{
 		Name: name, Leases: w.q.Leases(), Deliveries: w.q, Planner: w.planner(), Scheduler: scheduler,
 		Sweeper:  &jobs.Sweeper{Runs: runs, Leases: w.q.Leases(), Hints: w.q.Hints(), Grace: 2 * time.Second, Now: time.Now, Log: w.log},
-		Reporter: w, Runs: runs, TTL: 3 * time.Second, Sweep: w.sweep, Log: w.log,
+		Reporter: w, Replies: queue.Set[jobs.Reply](w.q, queue.Replies), Replier: w, Runs: runs, TTL: 3 * time.Second, Sweep: w.sweep, Log: w.log,
 	}
 	kind := jobs.Slot{Kind: kindFunc(func(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		w.mu.Lock()
@@ -111,6 +120,9 @@ func (w *town) planner() *jobs.Planner {
 		Decisions: queue.Set[jobs.Decision](w.q, queue.Decisions), Runs: queue.Set[jobs.Run](w.q, queue.Runs),
 		Archive: queue.Set[jobs.Run](w.q, queue.Archive), Refs: queue.Set[jobs.RefRecord](w.q, queue.Refs), Index: w.q,
 		Meta: queue.Set[jobs.Start](w.q, queue.Meta), Now: time.Now, Log: w.log,
+		People: w, Suggest: func(string, []string) string { return "" },
+		Approvals: queue.Set[jobs.Approvals](w.q, queue.Approvals), Replies: queue.Set[jobs.Reply](w.q, queue.Replies),
+		Causes: queue.Set[jobs.Cause](w.q, queue.Causes), Timetables: queue.Set[jobs.Timetable](w.q, queue.Schedules),
 	}
 }
 
@@ -265,10 +277,33 @@ func (w *town) Head(_ context.Context, _ int64, _ jobs.Repository, ref string) (
 }
 
 func (w *town) Mode(jobs.Repository) jobs.Mode      { return w.mode }
-func (w *town) Grant(jobs.RunInfo) jobs.Grant       { return jobs.Grant{} }
+func (w *town) Grant(jobs.RunInfo) jobs.Grant       { return w.granted }
 func (w *town) DefaultImage(jobs.Repository) string { return "" }
-func (w *town) NeedsChanges(jobs.PlanInput) bool    { return false }
-func (w *town) Plan(in jobs.PlanInput) jobs.Plan    { return w.plan(in) }
+func (w *town) Command(name string) jobs.CommandPolicy {
+	return jobs.DefaultCommandPolicy(name)
+}
+func (w *town) Commands([]byte, string) []jobs.DeclaredCommand { return w.declared }
+func (w *town) Schedules([]byte, string) []jobs.ScheduleEntry  { return w.schedules }
+func (w *town) InTeam(context.Context, int64, jobs.Repository, string, jobs.Actor) (bool, error) {
+	return false, nil
+}
+
+func (w *town) React(_ context.Context, reply jobs.Reply, reaction string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reactions[reply.Comment.ID] = append(w.reactions[reply.Comment.ID], reaction)
+	return w.down
+}
+
+func (w *town) Answer(_ context.Context, reply jobs.Reply) (int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answers[reply.Comment.ID] = append(w.answers[reply.Comment.ID], reply.Text)
+	return 1, w.down
+}
+
+func (w *town) NeedsChanges(jobs.PlanInput) bool { return false }
+func (w *town) Plan(in jobs.PlanInput) jobs.Plan { return w.plan(in) }
 func (w *town) Report(_ context.Context, r jobs.Run) (time.Duration, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

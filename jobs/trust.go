@@ -13,6 +13,9 @@ const (
 	Trusted TrustLevel = "trusted"
 	// Untrusted work is held: the base branch's pipeline, no secret, no push credential, no cluster.
 	Untrusted TrustLevel = "untrusted"
+	// Approved work is untrusted work whose exact commit somebody with write permission let be built: still the base
+	// branch's pipeline, no secret, no push credential, no cluster, but its builds run.
+	Approved TrustLevel = "approved"
 )
 
 // Trust is a level and the sentence that explains it.
@@ -24,18 +27,44 @@ type Trust struct {
 // TrustFacts is what DecideTrust needs to know, asked at GitHub for this event, never taken from a cache or a payload.
 type TrustFacts struct {
 	Permission   string // the sender's permission on the base repository now: admin, write, read, none
+	Role         string // the finer name of it, such as maintain or triage, or that of a custom role; may be empty
 	PermissionOf int64  // numeric ID of the account GitHub answered about
+	// Approval is somebody's word for this very commit of this pull request into this base; nil when there is none.
+	Approval *Approval
 }
 
 // DecideTrust decides what an event's sender may cause (invariant 6). bots lists the logins, such as
 // "dependabot[bot]", that may act as pull request senders.
 //
-// A push is trusted: GitHub let it in. A pull request is trusted when its head lies in the base repository and the
-// sender has write permission there. Every doubt falls to untrusted.
+// A push is trusted: GitHub let it in; so is what a merge queue merged. A pull request is trusted when its head lies in
+// the base repository and the sender has write permission there. An untrusted one is approved when somebody's word for
+// this very commit is on record. Every doubt falls to untrusted.
 func DecideTrust(e Event, facts TrustFacts, bots []string) Trust {
-	if e.Kind == EventPush {
+	switch e.Kind {
+	case EventPush:
 		return Trust{Trusted, "pushed to the repository itself"}
+	case EventMergeGroup:
+		return Trust{Trusted, "merged for the merge queue by the repository's own rules"}
+	case EventRelease:
+		return Trust{Trusted, "released in the repository itself"}
+	case EventSchedule:
+		return Trust{Trusted, "scheduled by the default branch's pipeline"}
 	}
+	trust := decidePullTrust(e, facts, bots)
+	if a := facts.Approval; trust.Level == Untrusted && a != nil && e.PullRequest != nil && a.binds(e) {
+		return Trust{Approved, fmt.Sprintf("%s, but %s approved this commit", trust.Reason, a.By.Login)}
+	}
+	return trust
+}
+
+// binds reports whether an approval is for exactly this commit of this pull request into this base.
+func (a *Approval) binds(e Event) bool {
+	pr := e.PullRequest
+	return a.Repository == e.Repository.ID && a.Environment == "" && a.PullRequest == pr.Number && a.BaseRef == pr.BaseRef &&
+		a.SHA == pr.HeadSHA && a.SHA != "" && a.By.ID != 0
+}
+
+func decidePullTrust(e Event, facts TrustFacts, bots []string) Trust {
 	pr := e.PullRequest
 	switch {
 	case pr == nil:

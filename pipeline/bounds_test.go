@@ -120,6 +120,10 @@ func TestNeedsChanges(t *testing.T) {
 		{"paths of the event", event{Push: "main"}, "on: {push: {paths: [a]}}\njobs: {a: {build: {}}}", true},
 		{"paths of the other event", event{Push: "main"}, "on: {push: {}, pull_request: {paths: [a]}}\njobs: {a: {build: {}}}", false},
 		{"no paths", event{Push: "main"}, "jobs: {a: {build: {}}}", false},
+		{"a merge group", event{MergeGroup: "main"}, paths, true},
+		{"a release", event{Release: "v1"}, "on: {release: {}}\n" + paths, false},
+		{"a schedule", event{Schedule: "@daily"}, "on: {schedule: [{cron: \"@daily\"}]}\n" + paths, false},
+		{"asked for", event{Push: "main", Build: &[]string{"b"}}, paths, false},
 		{"a faulty file", event{Push: "main"}, "on: 1\n" + paths, false},
 	} {
 		in, _ := tt.e.input(t, map[string][]byte{".slipway.yaml": []byte(tt.text)})

@@ -19,6 +19,8 @@ var (
 	namesType     = reflect.TypeFor[Names]()
 	conditionType = reflect.TypeFor[Condition]()
 	actionType    = reflect.TypeFor[Action]()
+	releaseType   = reflect.TypeFor[ReleaseAction]()
+	queueType     = reflect.TypeFor[OnMergeGroup]()
 	jobType       = reflect.TypeFor[Job]()
 )
 
@@ -37,10 +39,15 @@ func (d *decoder) check(n *node, t reflect.Type, path, place string) {
 		d.text(n, place, true)
 		return
 	case actionType:
-		if d.text(n, place, false) && !slices.Contains(actions(), n.text) {
-			d.structure(n, "%s does not know %q%s; it knows %s", place, n.text, suggest(n.text, actions()), strings.Join(actions(), ", "))
-		}
+		d.oneOf(n, actions(), place)
 		return
+	case releaseType:
+		d.oneOf(n, releaseActions(), place)
+		return
+	case queueType:
+		if n.kind == scalarNode && n.value == false {
+			return
+		}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -53,15 +60,30 @@ func (d *decoder) check(n *node, t reflect.Type, path, place string) {
 		d.list(n, t.Elem(), path, place)
 	case reflect.String:
 		d.text(n, place, d.exprs)
+	case reflect.Bool:
+		if _, ok := n.value.(bool); !ok || n.kind != scalarNode {
+			d.structure(n, "%s must be true or false, not %s", place, n.what())
+		}
 	default: // any
 		d.free(n, place)
 	}
 }
 
+// oneOf checks a word.
+func (d *decoder) oneOf(n *node, known []string, place string) {
+	if d.text(n, place, false) && !slices.Contains(known, n.text) {
+		d.structure(n, "%s does not know %q%s; it knows %s", place, shorten(n.text), suggest(n.text, known), strings.Join(known, ", "))
+	}
+}
+
+// emptyEvents are the keys of on that may be left empty, as in GitHub Actions: push: with nothing is push: {}.
+func emptyEvents() []string { return []string{"push", "pull_request", "merge_group", "release"} }
+
 // mapping checks a mapping whose keys the language defines.
 func (d *decoder) mapping(n *node, t reflect.Type, path, place string) {
-	if n.kind == scalarNode && n.value == nil && (path == "on.push" || path == "on.pull_request") {
-		return // as in GitHub Actions: push: with nothing is push: {}
+	event, ok := strings.CutPrefix(path, "on.")
+	if n.kind == scalarNode && n.value == nil && ok && slices.Contains(emptyEvents(), event) {
+		return
 	}
 	if n.kind != mapNode {
 		d.structure(n, "%s must be a mapping%s, not %s", place, example(path), n.what())
@@ -210,7 +232,7 @@ func (d *decoder) free(n *node, place string) {
 		}
 	default:
 		if _, ok := n.value.(string); ok {
-			d.text(n, place, true)
+			d.text(n, place, d.exprs)
 		}
 	}
 }
@@ -222,13 +244,13 @@ type field struct {
 	required bool
 }
 
-// fieldsOf lists a struct's keys by its json tags.
+// fieldsOf lists a struct's keys by its json tags; those that the schema leaves out are not for files.
 func fieldsOf(t reflect.Type) []field {
 	fields := make([]field, 0, t.NumField())
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" || name == "-" {
+		if name == "" || name == "-" || f.Tag.Get("jsonschema") == "-" {
 			continue
 		}
 		fields = append(fields, field{name, f.Type, !strings.Contains(options, "omitempty")})
@@ -268,6 +290,10 @@ func example(path string) string {
 		return " such as {push: {branches: [$default]}, pull_request: {}}"
 	case "on.push", "on.pull_request":
 		return " such as {branches: [$default]}"
+	case "on.merge_group":
+		return " such as {branches: [$default]}, or false"
+	case "on.command":
+		return " such as {name: greet}"
 	case "jobs":
 		return " of names to jobs"
 	}

@@ -10,11 +10,12 @@
 //   - text.go, interpolation.go: texts with `${{ }}`, evaluated once and after decoding
 //   - expression.go, variables.go, functions.go, value.go: what stands in them: CEL, typed, under bounds
 //   - glob.go, filter.go: GitHub's dialect of workflow filters, for branches, tags, paths and the operator's patterns
-//   - trigger.go, plan.go: which jobs an event starts, with the reason for every job considered
+//   - trigger.go, match.go, schedule.go, command.go, plan.go: which jobs an event starts, with the reason for every job considered
+//   - ask.go, rollback.go: which jobs a person's command starts in their place; args.go: what it gives them to read
 //   - spec.go, names.go, grant.go: a job's settings, checked against what registries and clusters take and what the
 //     operator granted
-//   - resolve.go: settings that depend on other jobs, once those have ended
-//   - policy.go, rules.go: the operator's blocks of config.yaml
+//   - resolve.go: settings that depend on other jobs, once those have ended, and who must approve a rollout
+//   - policy.go, rules.go, people.go, quarantine.go: the operator's blocks of config.yaml
 //
 // Everything here is pure: no clock, no network, no file. The same input gives the same answer. Grants are checked
 // here to say early and in the right line what will be refused; they are enforced again where a credential is handed

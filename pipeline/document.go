@@ -15,6 +15,8 @@ const (
 	maxItems = 100     // entries of a list or mapping that the language defines
 	maxText  = 4 << 10 // bytes of a text, as written and once evaluated
 
+	maxSchedules = 20 // different ones of a file
+
 	maxExpressions     = 2000     // of a file
 	maxExpressionBytes = 64 << 10 // of all of a file's
 )
@@ -53,6 +55,19 @@ type On struct {
 	Push *OnPush `json:"push,omitempty"`
 	// Pull requests. Empty: all of them.
 	PullRequest *OnPullRequest `json:"pull_request,omitempty"`
+	// Heads of a merge queue; false for none. Without it jobs that every push to a pull request starts run on them, too,
+	// but no rollouts.
+	MergeGroup *OnMergeGroup `json:"merge_group,omitempty"`
+	// Releases that are published on GitHub. Empty: all but prereleases.
+	Release *OnRelease `json:"release,omitempty"`
+	// Patterns of Git tags that are pushed: short for push with tags.
+	Tag Patterns `json:"tag,omitempty"`
+	// Patterns of labels that are put on a pull request.
+	Label Patterns `json:"label,omitempty"`
+	// Moments, on the default branch.
+	Schedule []OnSchedule `json:"schedule,omitempty"`
+	// A command that people write in comments.
+	Command *OnCommand `json:"command,omitempty"`
 }
 
 // OnPush narrows pushes. With branches alone no tag starts anything, and with tags alone no branch.
@@ -71,8 +86,46 @@ type OnPullRequest struct {
 	Branches Patterns `json:"branches,omitempty"`
 	// Patterns of changed files.
 	Paths Patterns `json:"paths,omitempty"`
-	// What happened to the pull request. Without it: opened, synchronize, reopened.
+	// What happened to the pull request. Without it: opened, synchronize, reopened, edited.
 	Types []Action `json:"types,omitempty"`
+	// Patterns of labels, one of which the pull request must carry. Putting one on it starts the job, too, whatever the
+	// types. For the type unlabeled: the label that was taken away.
+	Labels Patterns `json:"labels,omitempty"`
+	// Whether drafts count; default true. With false, marking one as ready starts the job, whatever the types.
+	Drafts *bool `json:"drafts,omitempty"`
+}
+
+// OnMergeGroup narrows the heads of a merge queue.
+type OnMergeGroup struct {
+	// Patterns of the branch that the queue merges into; $default is the default branch.
+	Branches Patterns `json:"branches,omitempty"`
+}
+
+// OnRelease narrows releases.
+type OnRelease struct {
+	// What happened to the release. There is published only.
+	Types []ReleaseAction `json:"types,omitempty"`
+	// Whether prereleases count; default false.
+	Prereleases bool `json:"prereleases,omitempty"`
+}
+
+// OnSchedule is a moment that comes again and again.
+type OnSchedule struct {
+	// Five fields (minute, hour, day of the month, month, day of the week), or @hourly, @daily, @weekly, @monthly or
+	// @yearly. Two moments are at least 5 minutes apart.
+	Cron string `json:"cron"`
+	// Where the clock hangs, such as Asia/Seoul; default UTC.
+	Timezone string `json:"timezone,omitempty"`
+}
+
+// OnCommand is a command that people write in comments, such as /greet greeting=Hi.
+type OnCommand struct {
+	// What follows the slash. Several jobs may have the same command; then one of them, or all alike, say its args.
+	Name string `json:"name"`
+	// What /help says of it.
+	Description string `json:"description,omitempty"`
+	// The arguments by name, in the order in which they may be written without it.
+	Args map[string]jobs.ArgSpec `json:"args,omitempty"`
 }
 
 // Patterns are patterns in GitHub's dialect of workflow filters. The last one that fits decides; one that begins with
@@ -97,18 +150,22 @@ type Condition string
 // Action is what happened to a pull request.
 type Action string
 
-// actions are those that start jobs. The first three do without a word in the file, as in GitHub Actions.
+// actions are those that start jobs. The first four do without a word in the file: they change what should run.
 func actions() []string {
-	return []string{"opened", "synchronize", "reopened", "ready_for_review", "closed"}
+	return []string{"opened", "synchronize", "reopened", "edited", "ready_for_review", "converted_to_draft", "labeled", "unlabeled", "closed"}
 }
+
+// ReleaseAction is what happened to a release.
+type ReleaseAction string
+
+// releaseActions are those that start jobs.
+func releaseActions() []string { return []string{"published"} }
 
 // later are keys that a newer version will know, by the place they stand in.
 func later() map[string][]string {
 	return map[string][]string{
-		"":                {"extends", "matrix"},
-		"on":              {"command", "release", "merge_group", "tag", "label", "schedule"},
-		"on.pull_request": {"labels"},
-		"jobs.*":          {"matrix", "await", "dispatch", "timeout"},
-		"jobs.*.deploy":   {"preview", "kustomize", "manifests"},
+		"":              {"extends", "matrix"},
+		"jobs.*":        {"matrix", "await", "dispatch", "timeout"},
+		"jobs.*.deploy": {"preview", "kustomize", "manifests"},
 	}
 }

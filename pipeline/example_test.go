@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/pipeline"
@@ -69,4 +70,46 @@ func ExampleRules_Grant() {
 	fmt.Println(grant.Push)
 	// Output:
 	// [{registry.example.com [acme/shop acme/shop/**]}]
+}
+
+func ExampleCommands() {
+	file := `
+jobs:
+  greet:
+    on: {command: {name: greet, description: say hello, args: {greeting: {default: Hello}, times: {type: number, required: true}}}}
+    build: {args: {GREETING: "${{ args.greeting }}"}}
+`
+	for _, c := range pipeline.Commands([]byte(file), ".slipway.yaml") {
+		fmt.Println(jobs.Usage(c.Name, c.Args), "-", c.Description)
+	}
+	// Output: /greet [greeting=Hello] <times> - say hello
+}
+
+func ExampleSchedules() {
+	file := `
+jobs:
+  nightly:
+    on: {schedule: [{cron: "0 3 * * mon-fri", timezone: Asia/Seoul}]}
+    build: {}
+`
+	for _, s := range pipeline.Schedules([]byte(file), ".slipway.yaml") {
+		friday := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+		fmt.Println(s, "comes at", s.Next(friday).Format(time.RFC3339))
+	}
+	// Output: 0 3 * * mon-fri Asia/Seoul comes at 2026-11-23T03:00:00+09:00
+}
+
+func ExampleRules_Command() {
+	rules, err := pipeline.Compile(pipeline.Policy{
+		Commands: map[string]pipeline.CommandPolicy{"deploy": {Role: "maintain", Teams: []string{"acme/sre"}}},
+	}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(rules.Command("deploy"))
+	fmt.Println(rules.Command("build"))
+	// Output:
+	// {maintain [] [acme/sre]}
+	// {write [] []}
 }

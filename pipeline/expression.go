@@ -20,6 +20,9 @@ type scope struct {
 	jobs  map[string]jobs.KindName // the file's jobs; nil where needs can't be read
 	needs []string                 // direct needs of the job at hand
 	job   string
+	args  []string // of the commands that start the job
+
+	hasArgs bool // a command starts the job
 }
 
 // An expression is parsed and type-checked.
@@ -103,21 +106,21 @@ func typeName(t *cel.Type) string {
 	case types.MapKind:
 		return "a mapping"
 	case types.StructKind:
-		return "the whole of a " + strings.TrimPrefix(t.TypeName(), typePrefix) + " (read one of its fields)"
+		return "the whole of " + strings.TrimPrefix(t.TypeName(), typePrefix) + " (read one of its fields)"
 	case types.NullTypeKind:
 		return "null"
 	}
 	return t.String()
 }
 
-// literalIndexes turns needs["api-gateway"] into the field that it means, so that it is typed like needs.api.
+// literalIndexes turns needs["api-gateway"] into the field that it means, so that it is typed like needs.api; args likewise.
 func literalIndexes(e celast.Expr, factory celast.ExprFactory) {
 	walk(e, nil, func(e, _ celast.Expr) {
 		if e.Kind() != celast.CallKind || e.AsCall().FunctionName() != operators.Index {
 			return
 		}
 		args := e.AsCall().Args()
-		if len(args) != 2 || args[0].Kind() != celast.IdentKind || args[0].AsIdent() != "needs" || args[1].Kind() != celast.LiteralKind {
+		if len(args) != 2 || args[0].Kind() != celast.IdentKind || args[0].AsIdent() != "needs" && args[0].AsIdent() != "args" || args[1].Kind() != celast.LiteralKind {
 			return
 		}
 		if name, ok := args[1].AsLiteral().(types.String); ok {
@@ -126,16 +129,26 @@ func literalIndexes(e celast.Expr, factory celast.ExprFactory) {
 	})
 }
 
-// readsNeeds reports whether an expression reads needs, and what is wrong with how it does.
+// readsNeeds reports whether an expression reads needs, and what is wrong with how it does or reads args.
 func (s *scope) readsNeeds(text string, tree *celast.AST, root celast.Expr) (reads bool, problem *exprError) {
 	walk(root, nil, func(e, parent celast.Expr) {
-		if e.Kind() != celast.IdentKind || e.AsIdent() != "needs" || problem != nil {
+		if e.Kind() != celast.IdentKind || problem != nil {
 			return
 		}
-		reads = true
 		fail := func(format string, args ...any) {
 			at := tree.SourceInfo().GetStartLocation(e.ID())
 			problem = &exprError{max(at.Line(), 1), max(at.Column(), 0) + 1, fmt.Sprintf(format, args...)}
+		}
+		switch e.AsIdent() {
+		case "args":
+			if s.job != "" && !s.hasArgs {
+				fail("job %s reads args, but no command starts it: give it on: {command: {name: ..., args: ...}}, or let a job with a command need it", s.job)
+			}
+			return
+		case "needs":
+			reads = true
+		default:
+			return
 		}
 		if parent == nil || parent.Kind() != celast.SelectKind {
 			fail(`needs is read as needs.JOB.outputs.NAME, needs["JOB"].outputs.NAME or needs.JOB.result`)
@@ -157,15 +170,17 @@ func (s *scope) readsNeeds(text string, tree *celast.AST, root celast.Expr) (rea
 	return reads, problem
 }
 
-// hyphenForm finds what may be meant as a job's name with hyphens.
-var hyphenForm = regexp.MustCompile(`\bneeds\.([A-Za-z_][A-Za-z0-9_-]*)`)
+// hyphenForm finds what may be meant as a job's or an argument's name with hyphens.
+var hyphenForm = regexp.MustCompile(`\b(needs|args)\.([A-Za-z_][A-Za-z0-9_-]*)`)
 
-// subtraction says so when a job's name with a hyphen was read as needs.api minus gateway.
+// subtraction says so when a name with a hyphen was read as needs.api minus gateway.
 func (s *scope) subtraction(text string) *exprError {
 	for _, at := range hyphenForm.FindAllStringSubmatchIndex(text, -1) {
-		for word := text[at[2]:at[3]]; strings.Contains(word, "-"); word = word[:strings.LastIndexByte(word, '-')] {
-			if _, ok := s.jobs[word]; ok {
-				return &exprError{1, at[0] + 1, fmt.Sprintf(`needs.%s is read as a subtraction: write needs["%s"]`, word, word)}
+		of := text[at[2]:at[3]]
+		for word := text[at[4]:at[5]]; strings.Contains(word, "-"); word = word[:strings.LastIndexByte(word, '-')] {
+			_, ok := s.jobs[word]
+			if of == "needs" && ok || of == "args" && slices.Contains(s.args, word) {
+				return &exprError{1, at[0] + 1, fmt.Sprintf(`%s.%s is read as a subtraction: write %s["%s"]`, of, word, of, word)}
 			}
 		}
 	}
@@ -182,7 +197,7 @@ func (s *scope) explain(text string, issues *cel.Issues) *exprError {
 		return &exprError{1, 1, shorten(issues.Err().Error())}
 	}
 	first := errs[0]
-	return &exprError{max(first.Location.Line(), 1), max(first.Location.Column(), 0) + 1, fmt.Sprintf("${{ %s }}: %s", shorten(text), plainly(first.Message))}
+	return &exprError{max(first.Location.Line(), 1), max(first.Location.Column(), 0) + 1, fmt.Sprintf("${{ %s }}: %s", shorten(text), plainly(first.Message, s.args...))}
 }
 
 // How CEL names what it does not know.
@@ -192,12 +207,12 @@ var (
 	overloadForm = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '([^']*)'`)
 )
 
-// plainly shortens CEL's own words.
-func plainly(message string) string {
+// plainly shortens CEL's own words. more are fields beside those that are always there.
+func plainly(message string, more ...string) string {
 	message = strings.TrimPrefix(message, "Syntax error: ")
 	message, _, _ = strings.Cut(message, " (in container '')")
 	if m := fieldForm.FindStringSubmatch(message); m != nil {
-		var fields []string
+		fields := slices.Clone(more)
 		for _, known := range variableTypes() {
 			fields = append(fields, sortedKeys(known)...)
 		}

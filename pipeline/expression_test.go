@@ -12,7 +12,7 @@ import (
 func testScope(t testing.TB) (*scope, map[string]any) {
 	t.Helper()
 	kinds := map[string]jobs.KindName{"image": jobs.KindBuild, "api-gateway": jobs.KindBuild, "release": jobs.KindDeploy, "odd": ""}
-	env, err := environment(kinds)
+	env, err := environment(kinds, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestExpressions(t *testing.T) {
 		{"${{ bytes('a') }}", fmt.Errorf("no variable or function")},
 		{"${{ b'abc' }}", fmt.Errorf("can't be put here")},
 		{"${{ int }}", fmt.Errorf("can't be put here")},
-		{"${{ run }}", fmt.Errorf("the whole of a run")},
+		{"${{ run }}", fmt.Errorf("the whole of run")},
 		{"x ${{ [1] }}", fmt.Errorf("gives a list")},
 		{"${{ 9223372036854775807 + 1 }}", fmt.Errorf("overflow")},
 		{"${{ 18446744073709551615u }}", fmt.Errorf("too large")},

@@ -147,18 +147,37 @@ func asciiUpper(s string) string {
 	}, s)
 }
 
-// environment is CEL with the variables of a pipeline's jobs, and the given jobs as needs.
-func environment(kinds map[string]jobs.KindName) (*cel.Env, error) {
-	p, err := newProvider(kinds)
+// environment is CEL with the variables of a pipeline's jobs, and the given jobs as needs. Without args there is no variable
+// of that name.
+func environment(kinds map[string]jobs.KindName, args map[string]*cel.Type) (*cel.Env, error) {
+	p, err := newProvider(kinds, args)
 	if err != nil {
 		return nil, err
 	}
-	return extend(p, "event", "repository", "run", "pull_request", "needs")
+	if args == nil {
+		return extend(p, "event", "repository", "run", "pull_request", "needs")
+	}
+	return extend(p, "event", "repository", "run", "pull_request", "needs", "args")
+}
+
+// laterEnvironment is environment for a run that was planned: its arguments have values, and those of other commands than the
+// one that started it have none.
+func laterEnvironment(kinds map[string]jobs.KindName, values map[string]any) (*cel.Env, error) {
+	args := map[string]*cel.Type{}
+	for name, v := range values {
+		args[name] = valueType(v)
+	}
+	p, err := newProvider(kinds, args)
+	if err != nil {
+		return nil, err
+	}
+	p.anyArg = true
+	return extend(p, "event", "repository", "run", "pull_request", "needs", "args")
 }
 
 // repositoryEnvironment is CEL with the repository alone, for the operator's patterns.
 func repositoryEnvironment() (*cel.Env, error) {
-	p, err := newProvider(nil)
+	p, err := newProvider(nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -13,17 +13,29 @@ import (
 // Whatever a pipeline file holds, planning ends soon, says the same twice, and keeps its promises to those who store
 // and run the plan.
 func FuzzPipeline(f *testing.F) {
-	for _, name := range caseFiles(f) {
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	happenings := []event{
+		{Push: "main", Changed: []string{"src/a.go"}},
+		{PullRequest: "opened", Unknown: "it is a test"},
+		{PullRequest: "labeled", Label: "preview", Labels: []string{"preview"}, Draft: true},
+		{MergeGroup: "main", Unknown: "it is a test"},
+		{Release: "v1", Prerelease: true},
+		{Schedule: "@daily"},
+		{PullRequest: "opened", Approved: true},
+		{Push: "main", Build: new([]string)},
+		{Push: "main", Deploy: &jobs.AskPlace{Environment: "staging", Release: "shop"}},
+		{Push: "main", Rollback: &jobs.AskPlace{}},
+		{Push: "main", Command: "greet", Args: map[string]any{"greeting": "${{ run.sha }}", "loud": true, "times": 2.0}},
+	}
+	for i, name := range caseFiles(f) {
 		for _, content := range pipelinesOf(f, name) {
-			f.Add(content, true)
+			for _, which := range []int{0, 1, i % len(happenings)} {
+				f.Add(content, uint8(which))
+			}
 		}
 	}
-	f.Fuzz(func(t *testing.T, content []byte, push bool) {
-		e := event{Push: "main", Changed: []string{"src/a.go"}}
-		if !push {
-			e = event{PullRequest: "opened", Unknown: "it is a test"}
-		}
-		in, rules := e.input(t, map[string][]byte{".slipway.yaml": content})
+	f.Fuzz(func(t *testing.T, content []byte, which uint8) {
+		in, rules := happenings[int(which)%len(happenings)].input(t, map[string][]byte{".slipway.yaml": content})
 		start := time.Now()
 		plan := Plan(in)
 		if took := time.Since(start); took > 10*time.Second {
@@ -34,6 +46,16 @@ func FuzzPipeline(f *testing.F) {
 		}
 		NeedsChanges(in)
 		Validate(content, in.Path)
+		for _, c := range Commands(content, in.Path) {
+			if faults := jobs.CheckArgs(c.Args); len(faults) > 0 || !commandForm.MatchString(c.Name) || builtin(c.Name) {
+				t.Errorf("the command %+v: %v", c, faults)
+			}
+		}
+		for _, s := range Schedules(content, in.Path) {
+			if first := s.Next(noon); !first.After(noon) || s.Next(first).Sub(first) < leastBetween {
+				t.Errorf("schedule %s comes at %v and %v", s, first, s.Next(first))
+			}
+		}
 		checkPromises(t, in, rules, plan)
 	})
 }
@@ -46,6 +68,9 @@ func checkPromises(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan
 	}
 	if len(plan.Faults) > maxFaults+1 || len(plan.Jobs) > MaxJobs {
 		t.Errorf("%d faults, %d jobs", len(plan.Faults), len(plan.Jobs))
+	}
+	if in.Ask != nil && plan.Refusal == "" && !plan.Selected() && !plan.Faulty() {
+		t.Errorf("nothing is done about what was asked for, and nobody is told why")
 	}
 	run := jobs.Run{RunInfo: in.Run}
 	planned := map[string]bool{}
@@ -87,7 +112,7 @@ func checkPromises(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan
 		if err != nil {
 			t.Errorf("job %s: %v", j.Name, err)
 		}
-		if (r.Spec != nil) == (r.Skip+r.Fault != "") {
+		if (r.Spec != nil) == (r.Skip+r.Fault+r.Hold != "") {
 			t.Errorf("job %s: resolved to %+v", j.Name, r)
 		}
 		if r.Spec != nil && !json.Valid(r.Spec) {

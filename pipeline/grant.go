@@ -11,6 +11,9 @@ import (
 // checkGrant calls bad for everything a job would touch that it was not granted (invariant 7). What is not known yet
 // is passed over: it is asked again when it is.
 func (s spec) checkGrant(run jobs.RunInfo, grant jobs.Grant, bad func(at place, format string, args ...any)) {
+	if s.build != nil && run.Trust.Level == jobs.Approved && len(grant.Push) == 0 && s.build.Image != "" {
+		return // it is built and not pushed
+	}
 	if s.build != nil {
 		if message := imageGrant(s.build.Image, run, grant); message != "" {
 			bad(place{"image"}, "%s", message)
@@ -27,7 +30,8 @@ func (s spec) checkGrant(run jobs.RunInfo, grant jobs.Grant, bad func(at place, 
 			continue
 		}
 		e := grant.Environments[env]
-		if message := branchGrant(e, run); message != "" {
+		// What is taken back was rolled out there, so its branch was granted then.
+		if message := branchGrant(e, run); message != "" && s.deploy.Rollback == nil {
 			bad(place{"environments", i}, "%s", message)
 		}
 		for k, h := range s.deploy.Helm {
@@ -66,12 +70,14 @@ func imageGrant(image string, run jobs.RunInfo, grant jobs.Grant) string {
 	return fmt.Sprintf("image %s may not be pushed by %s: on %s the operator grants it %s", shorten(image), run.Repository.FullName(), registry, jobs.Cut(strings.Join(granted, ", "), 200))
 }
 
-// branchGrant says why a run may not roll out to an environment at all, or "". In this version only pushes of
-// granted branches do: a tag can be put on any commit, and a pull request's head is not reviewed yet.
+// branchGrant says why a run may not roll out to an environment at all, or "". Commits of granted branches do: of a push, or
+// of a pull request within the repository when somebody asks for it. A tag can be put on any commit, so none does in this
+// version. The head of a merge queue is on a branch of the queue's own, such as gh-readonly-queue/main/pr-7-…, which the
+// operator may grant.
 func branchGrant(e jobs.EnvironmentGrant, run jobs.RunInfo) string {
 	only := fmt.Sprintf("only pushes of branches %s may", jobs.Cut("["+strings.Join(e.Branches, ", ")+"]", 200))
 	switch {
-	case run.Event == jobs.EventPullRequest:
+	case run.Event == jobs.EventPullRequest && (run.Asked == nil || run.Fork):
 		return fmt.Sprintf("a pull request may not roll out to %s: %s", e.Name, only)
 	case run.Tag != "":
 		return fmt.Sprintf("tag %s may not roll out to %s: %s", shorten(run.Tag), e.Name, only)

@@ -87,16 +87,17 @@ func (s *scope) evaluateIf(e *expression, vars map[string]any) (bool, error) {
 	return yes, nil
 }
 
-// scope returns where a job's expressions stand. All jobs of a file share one environment.
+// scope returns where a job's expressions stand. Jobs that the same commands start share one environment.
 func (f *file) scope(j *job) (*scope, error) {
-	if f.env == nil {
-		env, err := environment(f.kinds)
+	args, key := f.args(j)
+	if f.envs[key] == nil {
+		env, err := environment(f.kinds, args)
 		if err != nil {
 			return nil, err
 		}
-		f.env = env
+		f.envs[key] = env
 	}
-	return &scope{env: f.env, jobs: f.kinds, needs: j.needs, job: j.name}, nil
+	return &scope{env: f.envs[key], jobs: f.kinds, needs: j.needs, job: j.name, args: sortedKeys(args), hasArgs: args != nil}, nil
 }
 
 // afford counts an expression, or a text with several, before it is read. It is false from when the file has too many,

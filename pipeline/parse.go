@@ -18,9 +18,12 @@ type file struct {
 	source []string // its lines
 	jobs   []*job   // in the file's order
 	kinds  map[string]jobs.KindName
-	env    *cel.Env // made when it is first needed
+	envs   map[string]*cel.Env                // by the commands whose arguments are in them; made when first needed
+	starts map[string][]*jobs.DeclaredCommand // the commands that start a job, by themselves or through needs
 
 	exprs, exprBytes int // read so far
+
+	schedules map[string]parsedSchedule // by what they are called
 }
 
 // A job is a job of a file.
@@ -47,7 +50,7 @@ func Validate(content []byte, path string) []jobs.Fault {
 
 // parse reads a file as far as it can be read, all but its expressions.
 func parse(content []byte, path string) *file {
-	f := &file{report: &report{path: path}, kinds: map[string]jobs.KindName{}}
+	f := newFile(path)
 	root := load(content, f.report)
 	if root == nil {
 		return f
@@ -72,7 +75,12 @@ func parse(content []byte, path string) *file {
 		}
 	}
 	f.checkNeeds()
+	f.checkCommands()
 	return f
+}
+
+func newFile(path string) *file {
+	return &file{report: &report{path: path}, kinds: map[string]jobs.KindName{}, envs: map[string]*cel.Env{}, schedules: map[string]parsedSchedule{}}
 }
 
 // readJob takes what can be read of a job. Its form has been checked.

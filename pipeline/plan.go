@@ -16,7 +16,7 @@ const DefaultJob = "image"
 // Plan decides which jobs an event starts, with the reason for every job considered. It is pure: the same input
 // gives the same plan.
 //
-// An untrusted event is planned like any other, so that it can be said what would run, but what is granted is not
+// An untrusted event is planned as if it were approved, so that it can be said what would run, but what is granted is not
 // looked at: such a run is held, and planned again when it is approved.
 func Plan(in jobs.PlanInput) jobs.Plan {
 	p := &planning{in: in, file: defaultPipeline(in)}
@@ -41,16 +41,16 @@ func Plan(in jobs.PlanInput) jobs.Plan {
 // NeedsChanges reports whether the plan of this input can depend on changed files, so that nobody asks GitHub for
 // them in vain. It reads no expression and is cheap beside Plan.
 func NeedsChanges(in jobs.PlanInput) bool {
-	if !in.HasFile {
+	if !in.HasFile || in.Ask != nil {
 		return false
 	}
 	f := parse(in.File, in.Path)
-	return !f.report.whole() && slices.ContainsFunc(f.jobs, func(j *job) bool { return j.trigger.looksAtFiles(in.Event) })
+	return !f.report.whole() && slices.ContainsFunc(f.jobs, func(j *job) bool { return j.looksAtFiles(in.Event) })
 }
 
 // defaultPipeline is what a repository with a Dockerfile and without a pipeline file gets.
 func defaultPipeline(in jobs.PlanInput) *file {
-	f := &file{report: &report{}, kinds: map[string]jobs.KindName{}}
+	f := newFile("")
 	if in.HasDockerfile {
 		spec := &node{kind: mapNode}
 		key := &node{value: string(jobs.KindBuild), text: string(jobs.KindBuild)}
@@ -69,6 +69,7 @@ type planning struct {
 	file *file
 	plan jobs.Plan
 
+	asked   *asked // nil when it is the event that starts jobs
 	vars    map[string]any
 	verdict map[string]*verdict
 	bytes   int // of all specs so far
@@ -77,8 +78,8 @@ type planning struct {
 // A verdict is what was found out about a job.
 type verdict struct {
 	job    *job
-	own    bool   // its own triggers fit
-	why    string // they do or do not
+	own    bool   // its own triggers fit, or it was asked for
+	why    string // that is so or not
 	stop   string // why it can't run even when it is needed; empty when it can
 	weigh  bool   // stop is settled
 	wanted string // job that pulled it in
@@ -120,7 +121,7 @@ var (
 // skip returns why the whole event is held back, or "".
 func (p *planning) skip() string {
 	e := p.in.Event
-	if e.Tag() != "" || e.Kind != jobs.EventPush && e.Kind != jobs.EventPullRequest {
+	if p.in.Ask != nil || e.Tag() != "" || e.Kind != jobs.EventPush && e.Kind != jobs.EventPullRequest {
 		return ""
 	}
 	message := strings.ReplaceAll(e.Message, "\r\n", "\n")
@@ -136,12 +137,22 @@ func (p *planning) skip() string {
 // choose finds the jobs that run, and resolves them.
 func (p *planning) choose() {
 	p.vars = runVariables(p.in.Run)
+	if p.in.Ask != nil {
+		if p.asked, p.plan.Refusal = p.asks(); p.plan.Refusal != "" {
+			p.hold("what was asked for was refused")
+			return
+		}
+	}
 	p.verdict = make(map[string]*verdict, len(p.file.jobs))
 	paths := false
 	for _, j := range p.file.jobs {
 		v := &verdict{job: j}
-		v.own, v.why = p.matches(j)
-		paths = paths || j.trigger.looksAtFiles(p.in.Event)
+		if p.asked != nil {
+			v.own, v.why = p.asked.matches(j)
+		} else {
+			v.own, v.why = j.match(p.in.Event, p.in.Changes)
+			paths = paths || j.looksAtFiles(p.in.Event)
+		}
 		p.verdict[j.name] = v
 	}
 	if paths && !p.in.Changes.Known {
@@ -160,27 +171,26 @@ func (p *planning) choose() {
 	for _, j := range p.file.jobs {
 		p.plan.Jobs = append(p.plan.Jobs, p.planned(p.verdict[j.name]))
 	}
-}
-
-// matches is the trigger's answer. A job whose on can't be read is planned: it fails where people see it.
-func (p *planning) matches(j *job) (bool, string) {
-	if j.trigger == nil {
-		return true, "its on can't be read, so it counts as matching"
+	if p.asked != nil {
+		p.plan.Refusal = p.unmet()
 	}
-	return j.trigger.match(p.in.Event, p.in.Changes)
 }
 
-// stop settles why a job can't run even when it is needed: it is stale, its if is false, or that holds for one of
-// its needs.
+// stop settles why a job can't run even when it is needed: nothing may be rolled out here, its if is false, or that holds
+// for one of its needs.
 func (p *planning) stop(v *verdict) string {
 	if v.weigh {
 		return v.stop
 	}
 	v.weigh = true
 	j := v.job
-	if j.kind == jobs.KindDeploy && p.in.Stale != "" {
-		v.stop = "nothing is rolled out from a commit that is behind: " + p.in.Stale
-		return v.stop
+	switch {
+	case p.asked.rollsBack():
+		return "" // it needs nothing, and may go back in time
+	case j.kind == jobs.KindDeploy:
+		if v.stop = p.stopRollout(j); v.stop != "" {
+			return v.stop
+		}
 	}
 	if j.ifExpr != nil && !j.ifExpr.needs {
 		s, err := p.file.scope(j)
@@ -205,8 +215,24 @@ func (p *planning) stop(v *verdict) string {
 	return ""
 }
 
+// stopRollout says why this event rolls nothing out by a job, or "".
+func (p *planning) stopRollout(j *job) string {
+	switch {
+	case p.in.Trust.Level == jobs.Approved || p.in.Trust.Level == jobs.Untrusted:
+		return "a pull request from outside is built once it is approved, never rolled out"
+	case p.in.Event.Kind == jobs.EventMergeGroup && !j.queues():
+		return "a rollout runs on a merge group only when its own on names merge_group"
+	case p.in.Stale != "":
+		return "nothing is rolled out from a commit that is behind: " + p.in.Stale
+	}
+	return ""
+}
+
 // pull takes in what a job needs.
 func (p *planning) pull(v *verdict) {
+	if p.asked.rollsBack() {
+		return
+	}
 	for _, name := range v.job.needs {
 		need := p.verdict[name]
 		if need.wanted == "" {
@@ -236,7 +262,12 @@ func (p *planning) planned(v *verdict) jobs.PlannedJob {
 	if !v.runs {
 		return out
 	}
-	if p.file.report.first(j.name) == nil {
+	switch {
+	case p.file.report.first(j.name) != nil:
+	case p.asked.rollsBack():
+		out.Needs = nil
+		p.takeBack(j, &out)
+	default:
 		p.resolve(j, &out)
 	}
 	if f := p.file.report.first(j.name); f != nil {
@@ -288,20 +319,29 @@ func (p *planning) resolve(j *job, out *jobs.PlannedJob) {
 		return
 	}
 	settings.complete(usual{image: p.in.DefaultImage, repository: p.in.Run.Repository.Name})
+	settings.quarantine(p.in.Run, p.in.Grant)
+	if p.asked != nil && p.asked.place != nil && p.asked.jobs[j.name] {
+		narrow(settings.deploy, *p.asked.place)
+	}
 	bad := func(at place, format string, args ...any) { p.fault(j, n.at(at), format, args...) }
 	settings.check(bad)
-	if p.in.Trust.Level == jobs.Trusted {
+	if level := p.in.Trust.Level; !p.in.NoGrants && (level == jobs.Trusted || level == jobs.Approved) {
 		settings.checkGrant(p.in.Run, p.in.Grant, bad)
 	}
-	if p.file.report.first(j.name) != nil {
-		return
+	if p.file.report.first(j.name) == nil {
+		p.record(j, out, settings, waits)
 	}
+}
+
+// record writes a job's settings down, as a template when it waits for other jobs.
+func (p *planning) record(j *job, out *jobs.PlannedJob, settings spec, waits bool) {
+	n := j.node.get(string(j.kind))
 	data, err := settings.marshal()
 	if err == nil && waits {
 		data, err = makeTemplate(data)
 	}
 	p.bytes += len(data) + len(out.If)
-	for _, name := range j.needs {
+	for _, name := range out.Needs {
 		p.bytes += len(name)
 	}
 	switch {

@@ -45,6 +45,24 @@ type event struct {
 	Dockerfile  bool     `yaml:"dockerfile"`
 	Repository  string   `yaml:"repository"` // default acme/shop
 	Default     string   `yaml:"default"`    // default branch, default main
+
+	Label      string   `yaml:"label"`  // just put on the pull request, or taken from it
+	Labels     []string `yaml:"labels"` // that the pull request carries
+	Draft      bool     `yaml:"draft"`
+	Approved   bool     `yaml:"approved"`    // a pull request from outside whose commit was approved
+	MergeGroup string   `yaml:"merge_group"` // branch that a queue merges into
+	Release    string   `yaml:"release"`     // tag of a published release
+	Prerelease bool     `yaml:"prerelease"`
+	Schedule   string   `yaml:"schedule"`
+
+	// What a person asks for, on the event above.
+	Build    *[]string      `yaml:"build"`
+	Deploy   *jobs.AskPlace `yaml:"deploy"`
+	Rollback *jobs.AskPlace `yaml:"rollback"`
+	Command  string         `yaml:"command"`
+	Args     map[string]any `yaml:"args"`
+
+	Granted []string `yaml:"granted"` // environments whose approval the run has
 }
 
 const caseSHA = "0123456789abcdef0123456789abcdef01234567"
@@ -75,15 +93,33 @@ func (e event) input(t testing.TB, files map[string][]byte) (jobs.PlanInput, *Ru
 	if e.Untrusted || e.Fork {
 		in.Trust.Level = jobs.Untrusted
 	}
+	if e.Approved {
+		in.Trust.Level, e.Fork = jobs.Approved, true
+	}
 	in.Run = jobs.RunInfo{ID: "r-example", Repository: repo, Event: jobs.EventPush, SHA: caseSHA, Actor: in.Event.Sender, Trust: in.Trust, CommitMessage: e.Message}
 	switch {
 	case e.PullRequest != "":
 		in.Event.Kind, in.Event.Action, in.Event.After = jobs.EventPullRequest, e.PullRequest, ""
-		in.Event.PullRequest = &jobs.PullRequest{Number: 12, HeadRef: "feat/x", HeadSHA: caseSHA, BaseRef: or(e.Into, "main")}
+		in.Event.PullRequest = &jobs.PullRequest{Number: 12, HeadRef: "feat/x", HeadSHA: caseSHA, BaseRef: or(e.Into, "main"), Labels: e.Labels, Draft: e.Draft}
+		in.Event.Label = e.Label
 		in.Run.Event, in.Run.Action, in.Run.PullRequest, in.Run.Fork = jobs.EventPullRequest, e.PullRequest, 12, e.Fork
 		in.Run.Ref, in.Run.Branch, in.Run.BaseBranch = "refs/pull/12/head", "feat/x", or(e.Into, "main")
 	case e.Tag != "":
 		in.Event.Ref, in.Run.Ref, in.Run.Tag = "refs/tags/"+e.Tag, "refs/tags/"+e.Tag, e.Tag
+	case e.MergeGroup != "":
+		ref := "refs/heads/gh-readonly-queue/" + e.MergeGroup + "/pr-12-0123456"
+		in.Event.Kind, in.Event.Action, in.Event.Ref = jobs.EventMergeGroup, "checks_requested", ref
+		in.Event.MergeGroup = &jobs.MergeGroup{HeadRef: ref, HeadSHA: caseSHA, BaseRef: "refs/heads/" + e.MergeGroup}
+		in.Run.Event, in.Run.Action, in.Run.Ref, in.Run.BaseBranch = jobs.EventMergeGroup, in.Event.Action, ref, e.MergeGroup
+		in.Run.Branch = strings.TrimPrefix(ref, "refs/heads/")
+	case e.Release != "":
+		in.Event.Kind, in.Event.Action, in.Event.Ref = jobs.EventRelease, "published", "refs/tags/"+e.Release
+		in.Event.Release = &jobs.Release{Tag: e.Release, Prerelease: e.Prerelease}
+		in.Run.Event, in.Run.Action, in.Run.Ref, in.Run.Tag = jobs.EventRelease, "published", in.Event.Ref, e.Release
+	case e.Schedule != "":
+		branch := or(e.Default, "main")
+		in.Event.Kind, in.Event.Schedule, in.Event.Ref = jobs.EventSchedule, e.Schedule, "refs/heads/"+branch
+		in.Run.Event, in.Run.Ref, in.Run.Branch = jobs.EventSchedule, in.Event.Ref, branch
 	default:
 		in.Event.Ref, in.Run.Ref, in.Run.Branch = "refs/heads/"+e.Push, "refs/heads/"+e.Push, e.Push
 	}
@@ -91,7 +127,26 @@ func (e event) input(t testing.TB, files map[string][]byte) (jobs.PlanInput, *Ru
 		in.Event.After = ""
 	}
 	in.Grant, in.DefaultImage = rules.Grant(in.Run), rules.DefaultImage(repo)
+	in.Run.Approved = e.Granted
+	e.ask(&in)
 	return in, rules
+}
+
+func (e event) ask(in *jobs.PlanInput) {
+	if e.Build != nil || e.Deploy != nil || e.Rollback != nil || e.Command != "" {
+		in.Run.Asked = &jobs.Asked{By: in.Event.Sender}
+	}
+	switch {
+	case e.Build != nil:
+		in.Ask = &jobs.Ask{Build: true, Jobs: *e.Build}
+	case e.Deploy != nil:
+		in.Ask = &jobs.Ask{Deploy: e.Deploy}
+	case e.Rollback != nil:
+		in.Ask = &jobs.Ask{Rollback: e.Rollback}
+	case e.Command != "":
+		in.Ask = &jobs.Ask{Command: e.Command, Args: e.Args}
+		in.Run.Args = e.Args
+	}
 }
 
 func or(s, otherwise string) string {
@@ -154,6 +209,9 @@ func renew(t *testing.T, name string, archive *txtar.Archive, plan string) {
 func show(p jobs.Plan) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", p.Pipeline)
+	if p.Refusal != "" {
+		fmt.Fprintf(&b, "refusal: %s\n", p.Refusal)
+	}
 	if p.SkipReason != "" {
 		fmt.Fprintf(&b, "skip: %s\n", p.SkipReason)
 	}
@@ -181,7 +239,7 @@ func show(p jobs.Plan) string {
 	return b.String()
 }
 
-// resolved resolves every planned job with the outputs that a case gives its needs.
+// resolved resolves every planned job that waits for something with the outputs that a case gives its needs.
 func resolved(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan, text []byte) string {
 	t.Helper()
 	var outputs map[string]map[string]any
@@ -207,15 +265,15 @@ func resolved(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan, tex
 	}
 	var b strings.Builder
 	for _, j := range run.Jobs {
-		if len(j.Template) == 0 {
-			continue
-		}
 		r, err := Resolve(run, j, rules.Grant(run.RunInfo))
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(j.Template) == 0 && r.Hold == "" {
+			continue
+		}
 		fmt.Fprintf(&b, "%s resolved:\n", j.Name)
-		for _, detail := range []struct{ name, value string }{{"skip", r.Skip}, {"fault", r.Fault}, {"spec", string(r.Spec)}} {
+		for _, detail := range []struct{ name, value string }{{"hold", r.Hold}, {"awaits", strings.Join(r.Awaits, " ")}, {"skip", r.Skip}, {"fault", r.Fault}, {"spec", string(r.Spec)}} {
 			if detail.value != "" {
 				fmt.Fprintf(&b, "\t%s: %s\n", detail.name, detail.value)
 			}

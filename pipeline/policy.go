@@ -17,6 +17,7 @@ type Policy struct {
 	Repositories RepositoriesPolicy           `yaml:"repositories"`
 	Trust        TrustPolicy                  `yaml:"trust"`
 	Defaults     DefaultsPolicy               `yaml:"defaults"`
+	Commands     map[string]CommandPolicy     `yaml:"commands"` // by name, also those that pipelines declare
 }
 
 // RegistryPolicy says who may push what to a registry. Embed it beside the registry's credentials.
@@ -35,6 +36,10 @@ type EnvironmentPolicy struct {
 	Namespaces []string `yaml:"namespaces"`
 	// Branches lists patterns of branches whose pushes may roll out. Without a word: $default, the default branch.
 	Branches []string `yaml:"branches"`
+	// Approvals says who must approve each commit before it is rolled out here. Without it nobody must.
+	Approvals *ApprovalsPolicy `yaml:"approvals"`
+	// URL is where people reach what runs here; GitHub shows it beside the deployment.
+	URL string `yaml:"url"`
 }
 
 // RepositoriesPolicy says for whom Slipway acts.
@@ -44,11 +49,21 @@ type RepositoriesPolicy struct {
 	Allow []string `yaml:"allow"`
 	// Mode is observe (decide and explain, start nothing), which is the default, or run.
 	Mode jobs.Mode `yaml:"mode"`
+	// Run lists patterns of owner/name, in any case, of repositories that run although the mode is observe: they are
+	// opted in one after the other.
+	Run []string `yaml:"run"`
 }
 
-// TrustPolicy says which bots may start jobs by pull requests.
+// TrustPolicy says what strangers and bots may cause, and which commands are ours.
 type TrustPolicy struct {
-	Bots []string `yaml:"bots"` // logins such as "dependabot[bot]"
+	Bots []string `yaml:"bots"` // logins such as "dependabot[bot]" that may start jobs by pull requests
+	// CommandPrefix is a word that addresses Slipway, such as slipway: /slipway deploy staging. Commands without it work
+	// as well, unless RequirePrefix leaves them to other bots.
+	CommandPrefix string `yaml:"command_prefix"`
+	RequirePrefix bool   `yaml:"require_prefix"`
+	// Quarantine is a place in a registry, such as registry.example.com/quarantine, that builds of approved pull requests
+	// from outside are pushed to, each repository's below OWNER/NAME there. Without it they are built and not pushed.
+	Quarantine string `yaml:"quarantine"`
 }
 
 // DefaultsPolicy holds what pipelines may leave out.
@@ -82,12 +97,17 @@ func Compile(p Policy, clusters []string) (*Rules, error) {
 	}
 	r.allow = c.patterns("repositories.allow", p.Repositories.Allow, false, false)
 	c.mode(&r.mode, len(r.allow) > 0)
+	c.run(r, p.Repositories)
 	for _, login := range p.Trust.Bots {
 		if strings.TrimSpace(login) == "" {
 			c.fault("trust.bots", "a login is empty")
 		}
 	}
 	c.defaultImage(r, p)
+	r.commands = c.commands(p.Commands)
+	c.prefix(p.Trust)
+	r.prefix, r.requirePrefix = p.Trust.CommandPrefix, p.Trust.RequirePrefix
+	c.quarantine(r, p)
 	if err := errors.Join(c.faults...); err != nil {
 		return nil, err
 	}
@@ -131,6 +151,8 @@ func (c *compiler) environment(name string, p EnvironmentPolicy, clusters []stri
 		repositories: c.patterns(key+".repositories", p.Repositories, false, false),
 		namespaces:   c.patterns(key+".namespaces", p.Namespaces, true, false),
 		branches:     c.patterns(key+".branches", p.Branches, true, true),
+		approvals:    c.approvals(key+".approvals", p.Approvals),
+		url:          c.address(key+".url", p.URL),
 	}
 }
 
@@ -145,6 +167,20 @@ func (c *compiler) mode(mode *jobs.Mode, listed bool) {
 		}
 	default:
 		c.fault("repositories.mode", "%q is neither observe nor run", shorten(string(*mode)))
+	}
+}
+
+// run compiles the repositories that are opted in, and finds those that could never run.
+func (c *compiler) run(r *Rules, p RepositoriesPolicy) {
+	r.run = c.patterns("repositories.run", p.Run, false, false)
+	if p.Mode == jobs.ModeRun && len(p.Run) > 0 {
+		c.fault("repositories.run", "mode: run lets all of allow run; leave this out, or set mode: observe")
+	}
+	for _, name := range p.Run {
+		owner, repo, ok := strings.Cut(name, "/")
+		if one := (jobs.Repository{Owner: owner, Name: repo}); ok && usable(one) && len(r.allow) > 0 && !r.names(r.allow, one) {
+			c.fault("repositories.run", "%s is not among repositories.allow", shorten(name))
+		}
 	}
 }
 

@@ -4,17 +4,55 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// Resolve evaluates what a planned job's settings left to its needs, once those have ended. It is pure and evaluates
-// every expression once. grant is what the operator's policy grants the run now.
+// Resolve evaluates what a planned job's settings left to its needs, once those have ended, and holds a rollout that somebody
+// must approve first. It is pure and evaluates every expression once. grant is what the operator's policy grants the run now.
 //
 // A Fault is the pipeline's: the job fails with that sentence. An error is ours: the record is not what Plan wrote.
 // Whether the needs succeeded is the scheduler's to ask; an if can't run a job whose needs did not.
 func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (jobs.Resolution, error) {
+	answer, err := settle(run, job, grant)
+	if err != nil || answer.Spec == nil || job.Kind != jobs.KindDeploy {
+		return answer, err
+	}
+	settings, err := decodeSpec(job.Kind, answer.Spec)
+	if err != nil {
+		return jobs.Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
+	}
+	if awaits, hold := awaited(run.RunInfo, *settings.deploy, grant); hold != "" {
+		return jobs.Resolution{Hold: hold, Awaits: awaits}, nil
+	}
+	return answer, nil
+}
+
+// awaited names the environments of a rollout whose approval the run does not have, and says who can give it. What is taken back
+// waits for nobody.
+func awaited(run jobs.RunInfo, d jobs.DeploySpec, grant jobs.Grant) (awaits []string, sentence string) {
+	if d.Rollback != nil {
+		return nil, ""
+	}
+	var texts []string
+	for _, name := range d.Environments {
+		for _, e := range grant.Environments {
+			if e.Name == name && e.Approvals.Needed() && !slices.Contains(run.Approved, name) {
+				awaits = append(awaits, name)
+				texts = append(texts, fmt.Sprintf("of %s by %s", name, approvers(e.Approvals)))
+			}
+		}
+	}
+	if len(awaits) == 0 {
+		return nil, ""
+	}
+	return awaits, jobs.Cut("waits for approval "+strings.Join(texts, ", and "), jobs.MaxSummary)
+}
+
+// settle gives a job its settings, or says why it has none.
+func settle(run jobs.Run, job jobs.Job, grant jobs.Grant) (jobs.Resolution, error) {
 	if len(job.Template) == 0 {
 		return jobs.Resolution{Spec: job.Spec}, nil
 	}
@@ -57,6 +95,7 @@ func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (jobs.Res
 		return jobs.Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
 	}
 	settings.complete(usual{repository: run.Repository.Name})
+	settings.quarantine(run.RunInfo, grant)
 	var faults []string
 	bad := func(_ place, format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	settings.check(bad)
@@ -81,11 +120,11 @@ func runScope(run jobs.Run, job jobs.Job) (*scope, error) {
 			kinds[name] = need.Kind
 		}
 	}
-	env, err := environment(kinds)
+	env, err := laterEnvironment(kinds, run.Args)
 	if err != nil {
 		return nil, err
 	}
-	return &scope{env: env, jobs: kinds, needs: job.Needs, job: job.Name}, nil
+	return &scope{env: env, jobs: kinds, needs: job.Needs, job: job.Name, hasArgs: true}, nil
 }
 
 func (s *scope) resolveIf(text string, vars map[string]any) (bool, error) {

@@ -15,8 +15,15 @@ type Rules struct {
 	environments []environmentRule // sorted by name
 	allow        []patternRule
 	mode         jobs.Mode
+	run          []patternRule // that run although the mode is observe
 	bots         []string
 	image        *textExpr // nil without defaults.image
+
+	commands      map[string]jobs.CommandPolicy
+	prefix        string
+	requirePrefix bool
+
+	quarantineHost, quarantineName string // empty without a quarantine
 }
 
 type registryRule struct {
@@ -28,6 +35,8 @@ type environmentRule struct {
 	name                               string
 	clusters                           []string
 	repositories, namespaces, branches []patternRule
+	approvals                          jobs.ApprovalRule
+	url                                string
 }
 
 // A patternRule is one pattern of the operator's, with ${{ }} or without.
@@ -55,21 +64,22 @@ func usable(r jobs.Repository) bool {
 // Mode says what Slipway does for a repository.
 func (r *Rules) Mode(repo jobs.Repository) jobs.Mode {
 	switch {
-	case !usable(repo):
+	case !usable(repo), len(r.allow) > 0 && !r.names(r.allow, repo):
 		return jobs.ModeOff
-	case len(r.allow) == 0:
-		return r.mode
-	case !r.names(r.allow, repo):
-		return jobs.ModeOff
+	case len(r.run) > 0 && r.names(r.run, repo):
+		return jobs.ModeRun
 	}
 	return r.mode
 }
 
 // Grant says what the jobs of a run may touch. An untrusted run, and one of a fork, may touch nothing (invariant 6);
-// a repository that is not listed, likewise (invariant 7).
+// a repository that is not listed, likewise (invariant 7). An approved run may push into the quarantine, if there is one.
 func (r *Rules) Grant(run jobs.RunInfo) jobs.Grant {
 	var g jobs.Grant
 	repo := run.Repository
+	if run.Trust.Level == jobs.Approved && r.Mode(repo) != jobs.ModeOff {
+		return r.quarantined(lower(repo))
+	}
 	if run.Trust.Level != jobs.Trusted || run.Fork || r.Mode(repo) == jobs.ModeOff {
 		return g
 	}
@@ -87,6 +97,8 @@ func (r *Rules) Grant(run jobs.RunInfo) jobs.Grant {
 			Clusters:   slices.Clone(e.clusters),
 			Namespaces: r.expand(e.namespaces, lower(repo)),
 			Branches:   r.expand(e.branches, repo),
+			Approvals:  e.approvals,
+			URL:        e.url,
 		})
 	}
 	return g

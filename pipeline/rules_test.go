@@ -125,6 +125,9 @@ repositories: {mode: observe}
 	}
 }
 
+// Some repositories run, the others of an owner are observed.
+const optedIn = `repositories: {allow: [acme/*], mode: observe, run: [acme/shop, "*/team-*", "!acme/team-x"]}`
+
 func TestMode(t *testing.T) {
 	for _, tt := range []struct {
 		policy, owner, name string
@@ -138,6 +141,14 @@ func TestMode(t *testing.T) {
 		{fullPolicy, "acme", "banned", jobs.ModeOff},
 		{fullPolicy, "acme2", "shop", jobs.ModeOff},
 		{"{}", "acme", "..", jobs.ModeOff},
+		{optedIn, "acme", "other", jobs.ModeObserve},
+		{optedIn, "Acme", "SHOP", jobs.ModeRun},
+		{optedIn, "acme", "team-a", jobs.ModeRun},
+		{optedIn, "acme", "team-x", jobs.ModeObserve},
+		{optedIn, "other", "shop", jobs.ModeOff},
+		{optedIn, "evil", "team-a", jobs.ModeOff},
+		{"repositories: {run: [acme/shop]}", "acme", "shop", jobs.ModeRun},
+		{"repositories: {run: [acme/shop]}", "acme", "other", jobs.ModeObserve},
 	} {
 		if got := mustCompile(t, tt.policy).Mode(repository(tt.owner, tt.name)); got != tt.want {
 			t.Errorf("%s: %s/%s is %q, want %q", tt.policy, tt.owner, tt.name, got, tt.want)
@@ -191,6 +202,16 @@ defaults: {image: "nowhere/${{ repository.name }}"}
 	}
 	if _, err := compilePolicy(t, "repositories: {mode: run}"); err == nil || !strings.Contains(err.Error(), "repositories.allow") {
 		t.Errorf("mode run without a list: %v", err)
+	}
+	for policy, want := range map[string]string{
+		"{allow: [acme/*], mode: run, run: [acme/shop]}":     "repositories.run: mode: run lets all of allow run",
+		"{allow: [acme/*], run: [Acme/shop, other/shop]}":    "repositories.run: other/shop is not among repositories.allow",
+		`{allow: [acme/*], run: ["!acme/shop"]}`:             "repositories.run: patterns that begin with !",
+		`{allow: [acme/*], run: ["${{ repository.name }}"]}`: "repositories.run: ",
+	} {
+		if _, err := compilePolicy(t, "repositories: "+policy); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", policy, err)
+		}
 	}
 	if _, err := compilePolicy(t, "defaults: {image: r.example.com/x}"); err == nil || !strings.Contains(err.Error(), "not among registries") {
 		t.Errorf("default image on an unknown registry: %v", err)

@@ -33,9 +33,14 @@ func generateSchema(t *testing.T) []byte {
 	for name, def := range s.Definitions {
 		bound(def)
 		switch name {
-		case "On": // push: with nothing is push: {}
-			for p := def.Properties.Oldest(); p != nil; p = p.Next() {
-				p.Value = &jsonschema.Schema{Description: p.Value.Description, OneOf: []*jsonschema.Schema{{Ref: p.Value.Ref}, {Type: "null"}}}
+		case "On":
+			for _, event := range emptyEvents() { // push: with nothing is push: {}
+				value, _ := def.Properties.Get(event)
+				forms := []*jsonschema.Schema{{Ref: value.Ref}, {Type: "null"}}
+				if event == "merge_group" {
+					forms = append(forms, &jsonschema.Schema{Const: false})
+				}
+				def.Properties.Set(event, &jsonschema.Schema{Description: value.Description, OneOf: forms})
 			}
 		case "Job":
 			def.OneOf = []*jsonschema.Schema{{Required: []string{"build"}}, {Required: []string{"deploy"}}}
@@ -60,13 +65,19 @@ func ownForms(t reflect.Type) *jsonschema.Schema {
 	case conditionType:
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{text, {Type: "boolean"}}}
 	case actionType:
-		s := &jsonschema.Schema{Type: "string"}
-		for _, a := range actions() {
-			s.Enum = append(s.Enum, a)
-		}
-		return s
+		return words(actions())
+	case releaseType:
+		return words(releaseActions())
 	}
 	return nil
+}
+
+func words(known []string) *jsonschema.Schema {
+	s := &jsonschema.Schema{Type: "string"}
+	for _, word := range known {
+		s.Enum = append(s.Enum, word)
+	}
+	return s
 }
 
 // bound says what the decoder says of every list and mapping: neither empty nor endless.

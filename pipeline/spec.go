@@ -149,7 +149,7 @@ func checkDeploy(d *jobs.DeploySpec, bad func(at place, format string, args ...a
 	seen := map[string]bool{}
 	for i := range d.Helm {
 		h := &d.Helm[i]
-		checkHelm(h, i, bad)
+		checkHelm(h, i, d.Rollback != nil, bad)
 		key := h.Namespace + "/" + h.Release
 		if known(key) && h.Namespace != "" && h.Release != "" {
 			if seen[key] {
@@ -160,9 +160,10 @@ func checkDeploy(d *jobs.DeploySpec, bad func(at place, format string, args ...a
 	}
 }
 
-func checkHelm(h *jobs.HelmSpec, i int, bad func(at place, format string, args ...any)) {
+// checkHelm checks one release; one that is taken back has no chart.
+func checkHelm(h *jobs.HelmSpec, i int, back bool, bad func(at place, format string, args ...any)) {
 	at := func(key ...any) place { return append(place{"helm", i}, key...) }
-	if known(h.Chart) {
+	if known(h.Chart) && !back {
 		if message := checkPath(h.Chart); message != "" {
 			bad(at("chart"), "deploy.helm.chart %s %s", shorten(h.Chart), message)
 		}

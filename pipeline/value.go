@@ -116,7 +116,11 @@ func asText(v any) (string, error) {
 	case int64:
 		return strconv.FormatInt(v, 10), nil
 	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64), nil
+		format := byte('f') // 1000000.5 is not to become 1e+06
+		if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e15) {
+			format = 'g'
+		}
+		return strconv.FormatFloat(v, format, -1, 64), nil
 	}
 	return "", fmt.Errorf("only text, numbers, true and false can stand in text")
 }

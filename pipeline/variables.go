@@ -38,15 +38,17 @@ func objectType(name string) *cel.Type { return cel.ObjectType(typePrefix + name
 type provider struct {
 	types.Provider
 	structs map[string]map[string]*types.FieldType
+	// anyArg lets args have any field. It is set once a plan was made, which knew them all.
+	anyArg bool
 }
 
-// newProvider knows the variables and, as fields of needs, the given jobs.
-func newProvider(kinds map[string]jobs.KindName) (*provider, error) {
+// newProvider knows the variables and, as fields of needs and args, the given jobs and arguments.
+func newProvider(kinds map[string]jobs.KindName, args map[string]*cel.Type) (*provider, error) {
 	registry, err := types.NewRegistry()
 	if err != nil {
 		return nil, fmt.Errorf("make a registry of CEL types: %w", err)
 	}
-	p := &provider{Provider: registry, structs: map[string]map[string]*types.FieldType{"needs": {}}}
+	p := &provider{Provider: registry, structs: map[string]map[string]*types.FieldType{"needs": {}, "args": {}}}
 	for name, fields := range variableTypes() {
 		p.structs[name] = make(map[string]*types.FieldType, len(fields))
 		for field, t := range fields {
@@ -59,6 +61,9 @@ func newProvider(kinds map[string]jobs.KindName) (*provider, error) {
 			t = objectType("job." + string(kind))
 		}
 		p.structs["needs"][name] = fieldType("needs", name, t)
+	}
+	for name, t := range args {
+		p.structs["args"][name] = fieldType("args", name, t)
 	}
 	return p, nil
 }
@@ -79,6 +84,8 @@ func fieldType(owner, field string, t *cel.Type) *types.FieldType {
 				return v, nil
 			case owner == "pull_request":
 				return nil, fmt.Errorf("pull_request.%s is not set: the event is no pull request; ask has(pull_request.%s) first", field, field)
+			case owner == "args":
+				return nil, fmt.Errorf("args.%s is not set: no command with it started this run; ask has(args.%s) first", field, field)
 			}
 			return nil, fmt.Errorf("the job gave no output %s; ask has(...) first", field)
 		},
@@ -115,6 +122,9 @@ func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
 func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
 	if fields, ok := p.fields(name); ok {
 		t, ok := fields[field]
+		if !ok && p.anyArg && name == typePrefix+"args" {
+			return fieldType("args", field, cel.DynType), true
+		}
 		return t, ok
 	}
 	return p.Provider.FindStructFieldType(name, field)
@@ -139,6 +149,7 @@ func runVariables(run jobs.RunInfo) map[string]any {
 	}
 	vars["pull_request"] = pr
 	vars["needs"] = map[string]any{}
+	vars["args"] = argValues(run.Args)
 	return vars
 }
 

@@ -18,6 +18,10 @@ const (
 	Refs      Bucket = "refs"      // by jobs.RefKey; kept 400 days
 	Results   Bucket = "results"   // by jobs.ResultKey; kept 90 days, the oldest go first when full
 	Reports   Bucket = "reports"   // by run and check; kept 90 days
+	Approvals Bucket = "approvals" // by jobs.ApprovalKey and jobs.EnvironmentApprovalKey; kept 400 days
+	Replies   Bucket = "replies"   // by jobs.ReplyKey; kept 35 days: proof that a comment was answered
+	Causes    Bucket = "causes"    // by a digest of a request's content; kept 35 days
+	Schedules Bucket = "schedules" // by jobs.TimetableKey; kept until deleted
 	Meta      Bucket = "meta"      // small facts of the installation itself; kept until deleted
 )
 
@@ -47,6 +51,10 @@ func policies(l Limits) []policy {
 		bucket(Refs, 400*day, false),
 		bucket(Results, 90*day, true),
 		bucket(Reports, 90*day, false),
+		bucket(Approvals, 400*day, false),
+		bucket(Replies, 35*day, false),
+		bucket(Causes, 35*day, false),
+		{name: string(Schedules), keyed: true, maxBytes: 64 << 20},
 		{name: string(Meta), keyed: true, maxBytes: 64 << 20},
 		{name: factsStream, keyed: true, maxBytes: 64 << 20},
 		{name: leasesStream, keyed: true, maxBytes: 64 << 20},

@@ -22,6 +22,8 @@ import (
 //	                                            as above
 //	/api/v1/deliveries              DeliveryList  ?repository=owner/name &outcome=nothing &before=NEXT
 //	/api/v1/deliveries/GUID         Delivery
+//	/api/v1/github                  GitHubState
+//	/api/v1/observed                Observed    ?since=2026-11-23T12:00:00Z, a week ago by default &repository=owner/name
 type api struct {
 	*Server
 	operator bool // also tell what is meant for operators
@@ -36,6 +38,8 @@ func (a api) mount(e *echo.Echo) {
 	get(e, apiLogPath, a.log)
 	get(e, "/api/v1/deliveries", a.deliveryList)
 	get(e, "/api/v1/deliveries/:guid", a.oneDelivery)
+	get(e, "/api/v1/github", a.github)
+	get(e, "/api/v1/observed", a.observed)
 }
 
 func (a api) index(c echo.Context) error {
@@ -46,6 +50,8 @@ func (a api) index(c echo.Context) error {
 		"log":        "/api/v1/runs/{id}/jobs/{job}/log{?attempt,follow,tail,raw,from}",
 		"deliveries": "/api/v1/deliveries{?repository,outcome,before}",
 		"delivery":   "/api/v1/deliveries/{guid}",
+		"github":     "/api/v1/github",
+		"observed":   "/api/v1/observed{?since,repository}",
 	})
 }
 
@@ -91,8 +97,10 @@ func (a api) oneDelivery(c echo.Context) error {
 
 // runStates and outcomes are what lists can be filtered by, in the order the pages offer them.
 var (
-	runStates = []jobs.RunState{jobs.RunActive, jobs.RunSucceeded, jobs.RunFailed, jobs.RunCancelled, jobs.RunHeld, jobs.RunNothing}
-	outcomes  = []jobs.Outcome{jobs.OutcomeRun, jobs.OutcomeHeld, jobs.OutcomeFault, jobs.OutcomeNothing, jobs.OutcomeObserve, jobs.OutcomeIgnored}
+	runStates = []jobs.RunState{jobs.RunActive, jobs.RunSucceeded, jobs.RunFailed, jobs.RunCancelled, jobs.RunHeld, jobs.RunWaits, jobs.RunNothing}
+	outcomes  = []jobs.Outcome{
+		jobs.OutcomeRun, jobs.OutcomeHeld, jobs.OutcomeFault, jobs.OutcomeActed, jobs.OutcomeRefused, jobs.OutcomeNothing, jobs.OutcomeObserve, jobs.OutcomeIgnored,
+	}
 )
 
 func readRunQuery(c echo.Context) (runQuery, error) {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"html/template"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -11,6 +13,10 @@ import (
 	"github.com/yuin/goldmark/renderer"
 	"github.com/yuin/goldmark/util"
 )
+
+// maxColumns bounds tables: goldmark fills every row up to the header's width, so that a wide and long one takes far more
+// memory than its text.
+const maxColumns = 50
 
 // newMarkdown returns a renderer of jobs' details (GitHub's Markdown with tables). HTML in it is shown, not obeyed;
 // pictures become links, so that nothing is loaded from elsewhere; links lead only to http and https.
@@ -25,11 +31,15 @@ func newMarkdown() func(string) template.HTML {
 	)
 	return func(text string) template.HTML {
 		var b bytes.Buffer
-		if err := md.Convert([]byte(text), &b); err != nil {
+		if wide(text) || md.Convert([]byte(text), &b) != nil {
 			return template.HTML("<pre>" + template.HTMLEscapeString(text) + "</pre>") // safe: escaped
 		}
 		return template.HTML(b.String()) // safe: goldmark escapes all but what strict renders
 	}
+}
+
+func wide(text string) bool {
+	return slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool { return strings.Count(line, "|") > maxColumns })
 }
 
 // strict renders the nodes that could reach beyond the text.

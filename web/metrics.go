@@ -141,13 +141,14 @@ func (m *Metrics) logAge() float64 {
 // Registry is where a package with collectors of its own registers them.
 func (m *Metrics) Registry() prometheus.Registerer { return m.registry }
 
+// handler leaves compression to what all answers pass, so that it is not done twice.
 func (m *Metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second, DisableCompression: true})
 }
 
 var (
 	kinds     = []jobs.KindName{jobs.KindBuild, jobs.KindDeploy}
-	jobStates = []jobs.JobState{jobs.JobSucceeded, jobs.JobFailed, jobs.JobCancelled, jobs.JobSkipped}
+	jobStates = []jobs.JobState{jobs.JobSucceeded, jobs.JobFailed, jobs.JobCancelled, jobs.JobSkipped, jobs.JobHeld}
 )
 
 func known[T ~string](v T, all []T) string {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,22 @@ func TestMetrics(t *testing.T) {
 		"\nslipway_leader 1\n", "\nslipway_sse_clients 0\n", `slipway_build_info{version="v1.2.3"} 1`, "go_goroutines", "process_open_fds")
 	m.Leading(false)
 	contains(t, body(t, newWorld().server(t, func(o *Options) { o.Metrics = m }).Metrics(), "/metrics", http.StatusOK), "\nslipway_leader 0\n", "\nslipway_delivery_log_age_seconds 0\n")
+}
+
+// A scraper that takes gzip gets it once.
+func TestMetricsOverHTTP(t *testing.T) {
+	server := httptest.NewServer(newWorld().server(t, func(o *Options) { o.Metrics = NewMetrics("v1") }).Metrics())
+	defer server.Close()
+	answer, err := http.Get(server.URL + "/metrics") // asks for gzip, and takes it off
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || !answer.Uncompressed {
+		t.Fatalf("compressed: %t, %v", answer.Uncompressed, err)
+	}
+	contains(t, string(text), "\nslipway_leader 0\n")
 }
 
 // A caller that puts names into labels can't grow them without end.

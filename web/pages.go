@@ -14,6 +14,7 @@ type runsPage struct {
 	RunList
 	Query  runQuery
 	States []jobs.RunState
+	Held   []jobs.LedgerEntry // by GitHub's limits
 }
 
 func (s *Server) listRuns(c echo.Context) error {
@@ -25,7 +26,7 @@ func (s *Server) listRuns(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	p := page{Title: "Runs", Nav: "runs", Body: runsPage{list, q, runStates}}
+	p := page{Title: "Runs", Nav: "runs", Body: runsPage{list, q, runStates, s.heldBack()}}
 	if q.Before == 0 {
 		p.Live, p.Refresh = "/live", 15
 	}

@@ -91,12 +91,18 @@ func stateOf(v any) stateView {
 		return stateView{"quiet", "ring", "Waiting"}
 	case "queued", "offered":
 		return stateView{"held", "clock", "Queued"}
+	case "waits":
+		return stateView{"held", "pause", "Waits for approval"}
 	case "skipped":
 		return stateView{"quiet", "skip", "Skipped"}
 	case "run":
 		return stateView{"ok", "play", "Run started"}
 	case "observe":
 		return stateView{"held", "eye", "Observed only"}
+	case "acted":
+		return stateView{"ok", "check", "Done"}
+	case "refused":
+		return stateView{"bad", "minus", "Refused"}
 	case "ignored":
 		return stateView{"quiet", "minus", "Ignored"}
 	case "undecided":

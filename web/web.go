@@ -74,7 +74,9 @@ type Options struct {
 	Public bool
 	// Version is shown in the pages' footer and in slipway_build_info.
 	Version string
-	Checks  []Check  // asked by /readyz; optional
+	Checks  []Check // asked by /readyz; optional
+	// Ledger tells what may still be asked of GitHub, what is held back first. Optional.
+	Ledger  func() []jobs.LedgerEntry
 	Metrics *Metrics // what /metrics shows; default: a new set
 	// MaxStreams bounds how many live connections are open at once. Default 256.
 	MaxStreams int

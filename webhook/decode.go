@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
@@ -18,20 +19,55 @@ const maxCommits = 2048
 // maxFiles bounds the changed files kept of a push.
 const maxFiles = 3000
 
+// A Decoder says what deliveries mean. Its zero value takes every slash command of a comment.
+type Decoder struct {
+	Prefix        string // of commands, such as slipway: /slipway deploy staging
+	RequirePrefix bool   // leave commands without it to other bots
+}
+
+// quiet are events that are recorded and start nothing, with the reason.
+var quiet = map[string]string{
+	"ping":                      "GitHub says that the webhook is set up",
+	"installation":              "where the App is installed is asked at GitHub when it matters",
+	"installation_repositories": "what the App reaches is asked at GitHub when it matters",
+	"installation_target":       "an account was renamed; repositories are known by their ID",
+	"github_app_authorization":  "somebody took back what they allowed the App to do for them; it uses none of that",
+	"create":                    "the push of the new branch or tag decides",
+	"delete":                    "a branch or tag is gone; what runs for it goes on",
+	"repository":                "what a repository is called and whether it is archived is asked at GitHub when it matters",
+	"workflow_run":              "no job follows this workflow run",
+	"workflow_job":              "no job follows this workflow run",
+	"deployment":                "deployments are what Slipway tells GitHub, not what it takes from it",
+	"deployment_status":         "deployments are what Slipway tells GitHub, not what it takes from it",
+}
+
 // Decode says what a delivery means. Deliveries that are no business of ours answer a *jobs.NotHandled; any other
 // error says what is wrong with the payload.
-func Decode(d jobs.Delivery) (jobs.Event, error) {
+func (d Decoder) Decode(delivery jobs.Delivery) (jobs.Event, error) {
 	var e jobs.Event
 	var err error
-	switch d.Event {
+	switch name, body := delivery.Event, delivery.Body; name {
 	case "push":
-		e, err = decodePush(d.Body)
+		e, err = decodePush(body)
 	case "pull_request":
-		e, err = decodePullRequest(d.Body)
+		e, err = decodePullRequest(body)
+	case "merge_group":
+		e, err = decodeMergeGroup(body)
+	case "release":
+		e, err = decodeRelease(body)
+	case "issue_comment", "commit_comment":
+		e, err = d.decodeComment(name, body)
+	case "check_run", "check_suite":
+		e, err = decodeCheck(name, delivery.TargetID, body)
+	case jobs.ScheduleDelivery:
+		e, err = decodeSchedule(body)
 	default:
-		return e, &jobs.NotHandled{Reason: d.Event + " events are not handled yet"}
+		if reason := quiet[name]; reason != "" {
+			return e, notHandled("%s", reason)
+		}
+		return e, notHandled("Slipway knows no %.60s events", name)
 	}
-	e.Delivery = d.GUID
+	e.Delivery = delivery.GUID
 	if err != nil {
 		return e, err
 	}
@@ -86,17 +122,24 @@ type (
 	}
 	payloadPullRequest struct {
 		payloadCommon
-		Action      string `json:"action"`
+		Action string `json:"action"`
+		Label  struct {
+			Name string `json:"name"`
+		} `json:"label"` // that was added or taken away
+		Changes struct {
+			Base *struct{} `json:"base"` // set when it was retargeted
+		} `json:"changes"`
 		PullRequest struct {
-			Number int            `json:"number"`
-			Title  string         `json:"title"`
-			State  string         `json:"state"`
-			Merged bool           `json:"merged"`
-			Draft  bool           `json:"draft"`
-			User   payloadAccount `json:"user"`
-			Head   payloadBranch  `json:"head"`
-			Base   payloadBranch  `json:"base"`
-			Labels []struct {
+			Number    int            `json:"number"`
+			Title     string         `json:"title"`
+			State     string         `json:"state"`
+			Merged    bool           `json:"merged"`
+			Draft     bool           `json:"draft"`
+			UpdatedAt time.Time      `json:"updated_at"`
+			User      payloadAccount `json:"user"`
+			Head      payloadBranch  `json:"head"`
+			Base      payloadBranch  `json:"base"`
+			Labels    []struct {
 				Name string `json:"name"`
 			} `json:"labels"`
 		} `json:"pull_request"`
@@ -161,8 +204,8 @@ func (p payloadPush) changes(e jobs.Event) jobs.Changes {
 	return jobs.Changes{Known: true, Files: files}
 }
 
-// pullActions are the actions on a pull request that planning hears of.
-var pullActions = []string{"opened", "synchronize", "reopened", "ready_for_review", "closed"}
+// pullActions are the actions on a pull request that planning hears of: those that change what should run.
+var pullActions = []string{"opened", "synchronize", "reopened", "ready_for_review", "converted_to_draft", "labeled", "unlabeled", "edited", "closed"}
 
 func decodePullRequest(body []byte) (jobs.Event, error) {
 	var p payloadPullRequest
@@ -172,8 +215,12 @@ func decodePullRequest(body []byte) (jobs.Event, error) {
 	e := p.event(jobs.EventPullRequest)
 	e.Action = p.Action
 	if !slices.Contains(pullActions, p.Action) {
-		return e, &jobs.NotHandled{Reason: fmt.Sprintf("pull_request %.40q is not handled yet", p.Action)}
+		return e, notHandled("a pull request was %.40s, which changes nothing that runs", p.Action)
 	}
+	if p.Action == "edited" && p.Changes.Base == nil {
+		return e, notHandled("a pull request's text was edited; its base stayed")
+	}
+	e.Label, e.Time = p.Label.Name, p.PullRequest.UpdatedAt
 	in := p.PullRequest
 	pr := &jobs.PullRequest{
 		Number: in.Number, Title: jobs.Cut(in.Title, 500), State: in.State, Merged: in.Merged, Draft: in.Draft, Author: in.User.actor(),
@@ -216,7 +263,14 @@ func check(e jobs.Event) error {
 	need(nameForm.MatchString(e.Repository.Owner), "repository.owner.login")
 	need(nameForm.MatchString(e.Repository.Name) && strings.Trim(e.Repository.Name, ".") != "", "repository.name")
 	need(e.Sender.ID > 0, "sender.id")
-	if pr := e.PullRequest; pr != nil {
+	checkAsk(e, need)
+	if e.Kind.Asks() {
+		return errors.Join(faults...)
+	}
+	if g := e.MergeGroup; g != nil {
+		need(sha(g.HeadSHA), "merge_group.head_sha")
+		need(strings.HasPrefix(g.HeadRef, "refs/heads/") && strings.HasPrefix(g.BaseRef, "refs/heads/"), "merge_group.head_ref or base_ref")
+	} else if pr := e.PullRequest; pr != nil {
 		need(pr.Number > 0, "pull_request.number")
 		need(sha(pr.HeadSHA) && sha(pr.BaseSHA), "pull_request.head.sha or base.sha")
 		need(pr.HeadRef != "" && pr.BaseRef != "", "pull_request.head.ref or base.ref")

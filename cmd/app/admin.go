@@ -43,6 +43,9 @@ func (s *server) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/v1/", s.web.API())
 	mux.HandleFunc("POST /api/v1/begin", s.begin)
+	mux.HandleFunc("POST /api/v1/deliveries/recover", s.recover)
+	mux.HandleFunc("GET /api/v1/deliveries/{guid}/replay", s.rehearse)
+	mux.HandleFunc("POST /api/v1/deliveries/{guid}/replay", s.replay)
 	return mux
 }
 
@@ -61,7 +64,8 @@ func (s *server) begin(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "the request must name since when to act")
 		return
 	}
-	start := jobs.Start{Since: request.Since.UTC(), By: jobs.Cut(request.By, 100), At: time.Now().UTC()}
+	// GitHub's log of deliveries knows whole seconds.
+	start := jobs.Start{Since: request.Since.UTC().Truncate(time.Second), By: jobs.Cut(request.By, 100), At: time.Now().UTC()}
 	_, err := s.stores.meta.Create(r.Context(), jobs.StartKey, start)
 	if errors.Is(err, jobs.ErrExists) {
 		known, _, err := s.stores.meta.Get(r.Context(), jobs.StartKey)
@@ -76,8 +80,7 @@ func (s *server) begin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.InfoContext(r.Context(), "acting from now on", "since", start.Since, "by", start.By)
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(start)
+	reply(w, start)
 }
 
 // problem answers with RFC 9457 problem details, as the rest of the API does.

@@ -78,6 +78,23 @@ func (c *client) do(ctx context.Context, method, path string, body []byte) (io.R
 	return answer.Body, nil
 }
 
+// post sends a request and reads the answer.
+func (c *client) post(ctx context.Context, path string, request, answer any) error {
+	data, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	body, err := c.do(ctx, http.MethodPost, path, data)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(answer); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
+}
+
 // show prints an answer: as it came with -o json, else through the given function.
 func show[T any](cmd *cobra.Command, c *client, path, output string, text func(w io.Writer, answer T) error) error {
 	body, err := c.do(cmd.Context(), http.MethodGet, path, nil)
@@ -179,60 +196,12 @@ func logsCommand() *cobra.Command {
 	return cmd
 }
 
-func deliveriesCommand() *cobra.Command {
-	var output, repository, outcome string
-	cmd := &cobra.Command{
-		Use: "deliveries [GUID]", Short: "List webhook deliveries and what was decided, or explain one", Args: cobra.MaximumNArgs(1),
+// operator is who runs this command, as far as the machine knows.
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
 	}
-	dial := socketFlags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	cmd.Flags().StringVar(&repository, "repository", "", "only deliveries of this owner/name")
-	cmd.Flags().StringVar(&outcome, "outcome", "", "only with this outcome: run, held, fault, nothing, observe, ignored")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := dial()
-		if err != nil {
-			return err
-		}
-		if len(args) == 1 {
-			return show(cmd, c, "/api/v1/deliveries/"+url.PathEscape(args[0]), output, printDelivery)
-		}
-		query := url.Values{"repository": {repository}, "outcome": {outcome}}
-		return show(cmd, c, "/api/v1/deliveries?"+query.Encode(), output, func(w io.Writer, list web.DeliveryList) error {
-			fmt.Fprintln(w, "GUID\tEVENT\tREPOSITORY\tWHAT\tOUTCOME\tRUN\tREASON")
-			for _, d := range list.Deliveries {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.GUID, d.Event, d.Repository, web.Plain(d.What), d.Outcome, d.Run, web.Plain(d.Reason))
-			}
-			return nil
-		})
-	}
-	return cmd
-}
-
-func printDelivery(w io.Writer, d web.Delivery) error {
-	fmt.Fprintf(w, "%s  %s  %s  %s\n%s: %s\n", d.GUID, d.Event, d.Repository, web.Plain(d.What), d.Outcome, web.Plain(d.Reason))
-	if d.Trust != nil {
-		fmt.Fprintf(w, "trust: %s, %s\n", d.Trust.Level, web.Plain(d.Trust.Reason))
-	}
-	if d.Pipeline != "" {
-		fmt.Fprintf(w, "pipeline: %s\n", d.Pipeline)
-	}
-	for _, f := range d.Faults {
-		fmt.Fprintf(w, "%s:%d: %s\n", f.Path, f.Line, web.Plain(f.Message))
-	}
-	for _, n := range d.Notes {
-		fmt.Fprintf(w, "note: %s\n", web.Plain(n))
-	}
-	if len(d.Jobs) > 0 {
-		fmt.Fprintln(w, "\nJOB\tKIND\tPLANNED\tREASON")
-	}
-	for _, j := range d.Jobs {
-		reason := j.Reason
-		if j.Fault != "" {
-			reason = j.Fault
-		}
-		fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", j.Name, j.Kind, j.Planned, web.Plain(reason))
-	}
-	return nil
+	return "uid " + strconv.Itoa(os.Getuid())
 }
 
 func beginCommand() *cobra.Command {
@@ -244,10 +213,7 @@ func beginCommand() *cobra.Command {
 	dial := socketFlags(cmd)
 	cmd.Flags().StringVar(&since, "since", "now", `"now", or a moment such as 2026-11-23T12:00:00Z`)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		request := beginRequest{Since: time.Now(), By: "uid " + strconv.Itoa(os.Getuid())}
-		if u, err := user.Current(); err == nil {
-			request.By = u.Username
-		}
+		request := beginRequest{Since: time.Now(), By: operator()}
 		if since != "now" {
 			var err error
 			if request.Since, err = time.Parse(time.RFC3339, since); err != nil {
@@ -258,16 +224,11 @@ func beginCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		body, err := json.Marshal(request)
-		if err != nil {
+		var start jobs.Start
+		if err := c.post(cmd.Context(), "/api/v1/begin", request, &start); err != nil {
 			return err
 		}
-		answer, err := c.do(cmd.Context(), http.MethodPost, "/api/v1/begin", body)
-		if err != nil {
-			return err
-		}
-		defer answer.Close()
-		fmt.Fprintf(cmd.OutOrStdout(), "acting on deliveries received since %s\n", request.Since.UTC().Format(time.RFC3339))
+		fmt.Fprintf(cmd.OutOrStdout(), "acting on deliveries received since %s\n", start.Since.Format(time.RFC3339))
 		return nil
 	}
 	return cmd

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,6 +90,7 @@ func cmdPull(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	pr, err := repo.OpenPull(githubtest.PullOptions{Title: "A change", Head: args[1], User: user})
 	must(ts, err)
+	w.pulls[args[0]+" "+strconv.Itoa(pr.Number)] = pr
 	ts.Setenv("SHA", pr.HeadSHA())
 }
 
@@ -128,6 +131,25 @@ func cmdRedeliver(ts *testscript.TestScript, _ bool, args []string) {
 	must(ts, worldOf(ts).github.Redeliver(newestDelivery(ts, args[0]).GUID))
 }
 
+// resend EVENT: somebody who caught GitHub's newest delivery of an event sends it again, with its signature and a GUID of
+// their own.
+func cmdResend(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 1, 1, "resend EVENT")
+	caught := newestDelivery(ts, args[0])
+	p, err := worldOf(ts).any()
+	must(ts, err)
+	r, err := http.NewRequest(http.MethodPost, "http://"+p.webhook+"/webhook", bytes.NewReader(caught.Payload))
+	must(ts, err)
+	r.Header = caught.RequestHeader.Clone()
+	r.Header.Set("X-GitHub-Delivery", "00000000-0000-0000-0000-"+caught.GUID[len(caught.GUID)-12:])
+	answer, err := http.DefaultClient.Do(r)
+	must(ts, err)
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusAccepted {
+		ts.Fatalf("it was answered with %s", answer.Status)
+	}
+}
+
 // newestDelivery is GitHub's last attempt to deliver an event.
 func newestDelivery(ts *testscript.TestScript, event string) githubtest.Delivery {
 	w := worldOf(ts)
@@ -149,7 +171,8 @@ func cmdNATS(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("QUEUE", "url: "+queuetest.Server(worldOf(ts).t))
 }
 
-// serve [NAME] [ENV=VALUE…]: starts a server and waits until it is ready or dead. $SOCKET is its admin socket then.
+// serve [NAME] [ENV=VALUE…]: starts a server and waits until it is ready or dead. $SOCKET is its admin socket then, and $CONFIG its
+// configuration.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	name, env := "one", []string{"BUILT=" + ts.Getenv("BUILT"), "GATE=" + ts.Getenv("GATE")}
@@ -166,6 +189,7 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	must(ts, err)
 	must(ts, w.start(ctx, p, env...))
 	ts.Setenv("SOCKET", filepath.Join(p.dir, "work", "admin.sock"))
+	ts.Setenv("CONFIG", p.config)
 }
 
 func named(ts *testscript.TestScript, args []string) *process {
@@ -221,7 +245,8 @@ func cmdFinish(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // github down|up: GitHub can't be reached, and can again. Or: github fail OPERATION KIND before|after TIMES, with KIND a
-// status, timeout, lost, primary or secondary; "*" is every operation, -1 always. Or: github mend: it fails no more.
+// status, timeout, lost, primary or secondary, the last two also with -429; "*" is every operation, -1 always. With an OWNER
+// at the end only what is asked for that account's installation fails. Or: github mend: it fails no more.
 func cmdGitHub(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	switch {
@@ -231,14 +256,21 @@ func cmdGitHub(ts *testscript.TestScript, _ bool, args []string) {
 	case len(args) == 1 && args[0] == "mend":
 		w.github.ClearFailures()
 		return
-	case len(args) == 5 && args[0] == "fail":
+	case (len(args) == 5 || len(args) == 6) && args[0] == "fail":
 	default:
-		ts.Fatalf("usage: github down|up|mend, or: github fail OPERATION KIND before|after TIMES")
+		ts.Fatalf("usage: github down|up|mend, or: github fail OPERATION KIND before|after TIMES [OWNER]")
 	}
 	times, err := strconv.Atoi(args[4])
 	must(ts, err)
 	f := githubtest.Failure{Operation: strings.TrimPrefix(args[1], "*"), Times: times, RetryAfter: 2 * time.Second}
-	switch args[2] {
+	if len(args) == 6 {
+		f.Installation = installation(ts, args[5])
+	}
+	kind, tooMany := strings.CutSuffix(args[2], "-429")
+	if tooMany {
+		f.Status = 429
+	}
+	switch kind {
 	case "timeout":
 		f.Kind = githubtest.Timeout
 	case "lost":

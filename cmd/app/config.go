@@ -33,7 +33,9 @@ type Config struct {
 	Environments map[string]pipeline.EnvironmentPolicy `yaml:"environments"`
 	Repositories pipeline.RepositoriesPolicy           `yaml:"repositories"`
 	Trust        pipeline.TrustPolicy                  `yaml:"trust"`
+	Commands     map[string]pipeline.CommandPolicy     `yaml:"commands"` // by name, without the slash
 	Defaults     pipeline.DefaultsPolicy               `yaml:"defaults"`
+	Outgoing     OutgoingConfig                        `yaml:"outgoing"`
 	Log          LogConfig                             `yaml:"log"`
 }
 
@@ -86,6 +88,18 @@ const maxConfig = 1 << 20
 
 // LoadConfig reads a configuration and reports everything that is wrong with it at once.
 func LoadConfig(path string) (Config, error) {
+	c, err := readConfig(path)
+	if err != nil {
+		return c, err
+	}
+	if err := c.Validate(); err != nil {
+		return c, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// readConfig reads a configuration without looking at what it means.
+func readConfig(path string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration: %w", err)
@@ -110,16 +124,13 @@ func LoadConfig(path string) (Config, error) {
 		return c, err
 	}
 	c.locate(folder)
-	if err := c.Validate(); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
 	return c, nil
 }
 
 // locate makes the paths in c absolute, and fills in the blocks that are put together from several.
 func (c *Config) locate(folder string) {
 	paths := []*string{&c.GitHub.PrivateKeyFile, &c.Queue.Embedded.Dir, &c.Queue.CredentialsFile, &c.Queue.CAFile,
-		&c.Work.Dir, &c.Server.AdminSocket, &c.Builds.TLS.CAFile, &c.Builds.TLS.CertFile, &c.Builds.TLS.KeyFile}
+		&c.Work.Dir, &c.Server.AdminSocket, &c.Builds.TLS.CAFile, &c.Outgoing.CAFile, &c.Builds.TLS.CertFile, &c.Builds.TLS.KeyFile}
 	for i := range c.GitHub.WebhookSecretFiles {
 		paths = append(paths, &c.GitHub.WebhookSecretFiles[i])
 	}
@@ -151,14 +162,14 @@ func (c *Config) locate(folder string) {
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
 	_, rules := pipeline.Compile(c.policy(), c.clusterNames())
-	return errors.Join(c.Server.validate(), c.GitHub.Validate(), c.Queue.Validate(), c.Work.validate(), c.Builds.Validate(), rules, c.validateClusters(), c.Log.validate())
+	return errors.Join(c.Server.validate(), c.GitHub.Validate(), c.Queue.Validate(), c.Work.validate(), c.Builds.Validate(), rules, c.validateClusters(), c.Outgoing.validate(), c.Log.validate())
 }
 
 // policy is what of c is about who may do what.
 func (c Config) policy() pipeline.Policy {
 	p := pipeline.Policy{
 		Registries: map[string]pipeline.RegistryPolicy{}, Environments: c.Environments, Repositories: c.Repositories,
-		Trust: c.Trust, Defaults: c.Defaults,
+		Trust: c.Trust, Defaults: c.Defaults, Commands: c.Commands,
 	}
 	for host, r := range c.Registries {
 		p.Registries[host] = r.RegistryPolicy

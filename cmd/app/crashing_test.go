@@ -63,6 +63,9 @@ func (c *crash) wrap(s *stores) {
 	s.refs = crashSet[jobs.RefRecord]{s.refs, c, "refs"}
 	s.results = crashSet[jobs.Result]{s.results, c, "results"}
 	s.reports = crashSet[jobs.ReportRecord]{s.reports, c, "reports"}
+	s.causes = crashSet[jobs.Cause]{s.causes, c, "causes"}
+	s.approvals = crashSet[jobs.Approvals]{s.approvals, c, "approvals"}
+	s.replies = crashSet[jobs.Reply]{s.replies, c, "replies"}
 	s.hints = crashHints{s.hints, c}
 	s.index = crashIndex{s.index, c}
 	for name, slot := range s.slots {

@@ -22,6 +22,9 @@ type probe struct {
 
 // kinds is the one list of the kinds of jobs this server carries out, with what they need opened. close lets that go.
 func kinds(c Config, log *slog.Logger) (slots map[jobs.KindName]jobs.Slot, probes []probe, closeAll func() error, err error) {
+	if c.Builds.Outgoing, err = c.Outgoing.apply(); err != nil {
+		return nil, nil, nil, err
+	}
 	builds, err := build.New(c.Builds, log)
 	if err != nil {
 		return nil, nil, nil, err

@@ -25,7 +25,8 @@ func cmdSettled(ts *testscript.TestScript, _ bool, _ []string) {
 	must(ts, worldOf(ts).settled(ctx))
 }
 
-// check OWNER/NAME CHECK CONCLUSION [REGEXP]: exactly one check of that name is on $SHA, has that conclusion, and says so.
+// check OWNER/NAME CHECK CONCLUSION [REGEXP]: the newest check of that name on $SHA has that conclusion and says so; each
+// attempt has one.
 func cmdCheck(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, args, 2, 4, "check OWNER/NAME CHECK CONCLUSION [REGEXP]")
 	found := checks(ts, args[0], args[1])
@@ -35,12 +36,17 @@ func cmdCheck(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
-	if len(found) != 1 {
-		ts.Fatalf("there are %d checks %q on %s, want one", len(found), args[1], ts.Getenv("SHA"))
+	byID := map[string]bool{}
+	for _, c := range found { // another attempt has a check of its own; the same one must not have two
+		if byID[c.ExternalID] {
+			ts.Fatalf("there are two checks %q on %s for %s", args[1], ts.Getenv("SHA"), c.ExternalID)
+		}
+		byID[c.ExternalID] = true
 	}
-	text := found[0].Title + "\n" + found[0].Summary + "\n" + found[0].Text
-	if got := found[0].Conclusion; got != args[2] {
-		ts.Fatalf("check %q is %s %s, want %s:\n%s", args[1], found[0].Status, got, args[2], text)
+	newest := newestCheck(ts, args[0], args[1])
+	text := newest.Title + "\n" + newest.Summary + "\n" + newest.Text
+	if got := newest.Conclusion; got != args[2] {
+		ts.Fatalf("check %q is %s %s, want %s:\n%s", args[1], newest.Status, got, args[2], text)
 	}
 	if len(args) == 4 && !regexp.MustCompile("(?s)"+args[3]).MatchString(text) {
 		ts.Fatalf("check %q does not say %q:\n%s", args[1], args[3], text)

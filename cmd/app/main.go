@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, wrap func
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(serveCommand(wrap), beginCommand(), validateCommand(), planCommand(), schemaCommand(),
-		runsCommand(), logsCommand(), deliveriesCommand(), versionCommand())
+		runsCommand(), logsCommand(), deliveriesCommand(), observeCommand(), initCommand(), setupCommand(), doctorCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "slipway:", err)
 		return 1

@@ -38,8 +38,11 @@ func (p parts) leader() *jobs.Leader {
 	s := p.stores
 	return &jobs.Leader{
 		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
+		Recovery: p.recovery(), Replies: s.replies, Replier: p.app,
+		Clock: &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: nextMoment, Now: time.Now, Log: p.log},
 		Planner: &jobs.Planner{
-			Decode: webhook.Decode, Pulls: p.app, Commits: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
+			Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
+			Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules,
 			Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
 			Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
 		},
@@ -52,9 +55,19 @@ func (p parts) leader() *jobs.Leader {
 		},
 		Reporter: githubapp.NewReporter(githubapp.ReporterConfig{
 			App: p.app, Reports: s.reports, Results: s.results,
-			URL: p.runURL, Now: time.Now, Log: p.log,
+			URL: p.runURL, EnvironmentURL: p.environmentURL, Now: time.Now, Log: p.log,
 		}),
 	}
+}
+
+// held tells what of GitHub's limits holds an installation's calls back, or "".
+func (p parts) held(installation int64) string {
+	for _, e := range p.app.Ledger() {
+		if e.Installation == installation && e.Held() {
+			return e.Reason
+		}
+	}
+	return ""
 }
 
 // runURL is where people see a run.
@@ -64,6 +77,16 @@ func (p parts) runURL(run string) string {
 		base = "http://" + p.c.Server.Pages
 	}
 	return strings.TrimRight(base, "/") + "/runs/" + run
+}
+
+// environmentURL is where people reach what a run rolled out to an environment, or "".
+func (p parts) environmentURL(run jobs.RunInfo, environment string) string {
+	for _, e := range p.rules.Grant(run).Environments {
+		if e.Name == environment {
+			return e.URL
+		}
+	}
+	return ""
 }
 
 func (p parts) runner(source jobs.Source, secrets [][]byte) *jobs.Runner {
@@ -115,7 +138,7 @@ func (p parts) web(probes []probe) (*web.Server, error) {
 	return web.New(web.Options{
 		Runs: p.stores.runs, Archive: p.stores.archive, Index: listing{p.q}, Decisions: p.stores.decisions, Results: p.stores.results,
 		Logs: p.q.Logs(), Deliveries: listing{p.q}, URL: p.c.Server.URL, Hosts: hosts, GitHubURL: p.githubURL(),
-		Public: p.c.Server.PagesPublic, Version: version, Checks: checks, Metrics: p.metrics, Log: p.log,
+		Public: p.c.Server.PagesPublic, Version: version, Checks: checks, Metrics: p.metrics, Ledger: p.app.Ledger, Log: p.log,
 	})
 }
 
@@ -160,6 +183,32 @@ type pipelines struct{}
 
 func (pipelines) Plan(in jobs.PlanInput) jobs.Plan    { return pipeline.Plan(in) }
 func (pipelines) NeedsChanges(in jobs.PlanInput) bool { return pipeline.NeedsChanges(in) }
+func (pipelines) Commands(file []byte, path string) []jobs.DeclaredCommand {
+	return pipeline.Commands(file, path)
+}
+
+func (pipelines) Schedules(file []byte, path string) []jobs.ScheduleEntry {
+	var list []jobs.ScheduleEntry
+	for _, s := range pipeline.Schedules(file, path) {
+		list = append(list, jobs.ScheduleEntry{Cron: s.Cron, Timezone: s.Timezone})
+	}
+	return list
+}
+
+// nextMoment is when an entry of a timetable comes due after a moment; zero for never.
+func nextMoment(e jobs.ScheduleEntry, after time.Time) time.Time {
+	s, err := pipeline.ParseSchedule(e.Cron, e.Timezone)
+	if err != nil { // it was in order when it was noted
+		return time.Time{}
+	}
+	return s.Next(after)
+}
+
+// decoder reads deliveries, commands by the operator's prefix.
+func decoder(rules *pipeline.Rules) webhook.Decoder {
+	prefix, required := rules.Prefix()
+	return webhook.Decoder{Prefix: prefix, RequirePrefix: required}
+}
 
 // resolve evaluates what a job takes from the jobs before it.
 func resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) jobs.Resolution {

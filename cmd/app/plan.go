@@ -76,7 +76,7 @@ func (f planFlags) read(cmd *cobra.Command) (e jobs.Event, dir string, err error
 	if err != nil {
 		return e, "", err
 	}
-	e, err = webhook.Decode(jobs.Delivery{GUID: "offline-plan", Event: f.event, Body: body})
+	e, err = webhook.Decoder{}.Decode(jobs.Delivery{GUID: "offline-plan", Event: f.event, Body: body})
 	if err != nil {
 		return e, "", fmt.Errorf("%s: %w", f.payload, err)
 	}
@@ -127,8 +127,7 @@ func (f planFlags) input(e jobs.Event, dir string) (in jobs.PlanInput, notes []s
 	in.Trust = jobs.DecideTrust(e, facts, bots)
 	in.Run.Trust = in.Trust
 	in.DefaultImage = "registry.example.com/" + strings.ToLower(e.Repository.FullName())
-	// Planning looks at grants for trusted events only; that is how they are left out of it.
-	in.Trust.Level = jobs.Untrusted
+	in.NoGrants = true
 	return in, []string{"without --config the operator's grants are not known and not checked"}, nil
 }
 

@@ -24,6 +24,8 @@ var update = flag.Bool("update", false, "write what commands print into the scri
 //	CRASH=STEP:WHEN[:N]   it dies, as by kill -9, right before or after the Nth time it takes a step such as
 //	                      decisions.create; the step "*" never comes, but lets it print every step it takes
 //	CLAIM=DURATION        a worker that is silent for so long has lost its job, and the leader sweeps often
+//	RECOVER=DURATION      GitHub's log of deliveries is read so often; -1s: never, nor are heads compared
+//	SETTLE=DURATION       a head without a decision was missed after so long
 func program() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,6 +43,7 @@ func program() {
 			}
 			s.claimTTL, s.sweep = ttl, 500*time.Millisecond
 		}
+		s.recover, s.settle = duration("RECOVER"), duration("SETTLE")
 		if at := os.Getenv("CRASH"); at != "" {
 			newCrash(at).wrap(s)
 		}
@@ -108,7 +111,11 @@ func (p pretender) note(task jobs.Task) (times int, err error) {
 		return 0, err
 	}
 	key := fmt.Sprintf("%s of %s: ", task.Job, task.Run.ID)
-	_, err = fmt.Fprintf(f, "%s%s\n", key, task.Spec)
+	trust := ""
+	if task.Run.Trust.Level != jobs.Trusted {
+		trust = fmt.Sprintf(" (%s, granted %d)", task.Run.Trust.Level, len(task.Grant.Push)+len(task.Grant.Environments))
+	}
+	_, err = fmt.Fprintf(f, "%s%s%s\n", key, task.Spec, trust)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return 0, err
 	}

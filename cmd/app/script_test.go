@@ -46,6 +46,7 @@ func params(env map[string]string) testscript.Params {
 				return err
 			}
 			e.Values[worldKey{}] = w
+			e.Setenv("GITHUB", w.github.URL)
 			e.Defer(func() {
 				if err := w.end(); err != nil {
 					t.Error(err)
@@ -60,11 +61,19 @@ func params(env map[string]string) testscript.Params {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repo": cmdRepo, "role": cmdRole, "install": cmdInstall, "push": cmdPush, "pull": cmdPull, "github": cmdGitHub, "nats": cmdNATS,
-			"hold": cmdHold, "release": cmdRelease, "redeliver": cmdRedeliver,
+			"comment": cmdComment, "edit": cmdEdit, "press": cmdPress, "rerun": cmdRerun, "change": cmdChange,
+			"reacted": cmdReacted, "answered": cmdAnswered, "comments": cmdComments, "deployed": cmdDeployed,
+			"delete": cmdDelete, "rename": cmdRename, "transfer": cmdTransfer, "publish": cmdPublish, "queue": cmdQueue, "team": cmdTeam, "state": cmdState,
+			"hold": cmdHold, "release": cmdRelease, "redeliver": cmdRedeliver, "resend": cmdResend,
+			"secret": cmdSecret, "hook": cmdHook, "adopt": cmdAdopt, "wrote": cmdWrote, "permit": cmdPermit, "freeport": cmdFreePort, "agree": cmdAgree, "proxy": cmdProxy, "proxied": cmdProxied,
 			"serve": cmdServe, "shutdown": cmdShutdown, "kill9": cmdKill9, "died": cmdDied, "begin": cmdBegin, "finish": cmdFinish,
 
 			"settled": cmdSettled, "check": cmdCheck, "checks": cmdChecks, "annotated": cmdAnnotated, "decided": cmdDecided,
 			"runs": cmdRuns, "job": cmdJob, "said": cmdSaid, "built": cmdBuilt, "asked": cmdAsked, "logged": cmdLogged, "undelivered": cmdUndelivered,
+
+			"limited": cmdLimited, "took": cmdTook, "finalsfirst": cmdFinalsFirst,
+
+			"storm": cmdStorm, "tags": cmdTags, "unreachable": cmdUnreachable, "now": cmdNow, "delivery": cmdDelivery, "recovered": cmdRecovered,
 		},
 	}
 }
@@ -72,7 +81,7 @@ func params(env map[string]string) testscript.Params {
 // usual is what the names in testdata/config.yaml stand for unless a script says otherwise.
 func usual(dir string) map[string]string {
 	return map[string]string{
-		"BUILT": filepath.Join(dir, "built"), "GATE": filepath.Join(dir, "gate"), "MODE": "run", "ALLOW": "acme/*",
+		"BUILT": filepath.Join(dir, "built"), "GATE": filepath.Join(dir, "gate"), "MODE": "run", "ALLOW": "acme/*", "INTAKE": "webhook",
 		"QUEUE": "embedded: {dir: data}", "REGISTRY": "registry.example.com", "BUILDKIT": "unix:///nowhere.sock",
 		"KUBECONFIG": filepath.Join(dir, "nowhere.kubeconfig"), "NAMESPACE": "shop", "BRANCHES": "$default",
 	}

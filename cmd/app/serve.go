@@ -114,12 +114,17 @@ func assemble(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores
 		return s.queue.Close(ctx)
 	})
 	metrics := web.NewMetrics(version)
-	app, err := githubapp.New(c.GitHub, githubapp.Options{Log: log, Observe: func(call githubapp.Call) {
+	transport, err := c.Outgoing.github()
+	if err != nil {
+		return nil, err
+	}
+	app, err := githubapp.New(c.GitHub, githubapp.Options{Log: log, Transport: transport, Observe: func(call githubapp.Call) {
 		metrics.GitHubCall(call.Operation, call.Status)
 	}})
 	if err != nil {
 		return nil, err
 	}
+	metrics.Ledger(app.Ledger)
 	slots, probes, closeKinds, err := kinds(c, log)
 	if err != nil {
 		return nil, err
@@ -137,8 +142,10 @@ func assemble(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores
 	parts := parts{c: c, log: log, q: s.queue, stores: s.stores, app: app, rules: rules, metrics: metrics, name: replica(c)}
 	s.leader = parts.leader()
 	s.runner = parts.runner(archives, secrets)
-	if s.webhook, err = parts.webhook(secrets); err != nil {
-		return nil, err
+	if len(secrets) > 0 { // without one nothing could be told from a stranger's, and deliveries are only fetched
+		if s.webhook, err = parts.webhook(secrets); err != nil {
+			return nil, err
+		}
 	}
 	if s.web, err = parts.web(s.probes); err != nil {
 		return nil, err
@@ -184,9 +191,6 @@ type listening struct {
 
 // listen opens every listener, so that an address in use is said at once.
 func (s *server) listen(ctx context.Context) error {
-	door := echo.New()
-	door.HideBanner, door.HidePort = true, true
-	door.Any("/webhook", echo.WrapHandler(s.webhook))
 	c := s.config.Server
 	admin, err := openSocket(ctx, c.AdminSocket)
 	if err != nil {
@@ -196,7 +200,10 @@ func (s *server) listen(ctx context.Context) error {
 	for _, l := range []struct {
 		name, address string
 		handler       http.Handler
-	}{{"webhook", c.Webhook, door}, {"pages", c.Pages, s.web.Pages()}, {"metrics", c.Metrics, s.web.Metrics()}} {
+	}{{"webhook", c.Webhook, s.door()}, {"pages", c.Pages, s.web.Pages()}, {"metrics", c.Metrics, s.web.Metrics()}} {
+		if l.handler == nil {
+			continue
+		}
 		on, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
 		if err != nil {
 			return fmt.Errorf("server.%s: %w", l.name, err)
@@ -205,6 +212,17 @@ func (s *server) listen(ctx context.Context) error {
 		s.log.Info("listening", "for", l.name, "address", on.Addr().String())
 	}
 	return nil
+}
+
+// door is what GitHub posts to, or nil when it can't.
+func (s *server) door() http.Handler {
+	if s.webhook == nil {
+		return nil
+	}
+	door := echo.New()
+	door.HideBanner, door.HidePort = true, true
+	door.Any("/webhook", echo.WrapHandler(s.webhook))
+	return door
 }
 
 func (s *server) add(name string, on net.Listener, handler http.Handler) {
@@ -223,8 +241,9 @@ func (s *server) warn(ctx context.Context) {
 		}
 		cancel()
 	}
-	if s.config.Repositories.Mode != jobs.ModeRun {
-		s.log.InfoContext(ctx, "observing: decisions are made and explained, nothing is started; set repositories.mode to run when they look right")
+	if r := s.config.Repositories; r.Mode != jobs.ModeRun {
+		s.log.InfoContext(ctx, "observing: decisions are made and explained, nothing is started but for repositories.run; `slipway observe report` says what "+
+			"would have run; list repositories there, or set repositories.mode to run, when that looks right", "running", r.Run)
 	}
 	if _, _, err := s.stores.meta.Get(ctx, jobs.StartKey); errors.Is(err, jobs.ErrNotFound) {
 		s.log.WarnContext(ctx, "this data folder is new: until `slipway begin` says since when to act, nothing is started")

@@ -18,14 +18,22 @@ type stores struct {
 	refs      jobs.Set[jobs.RefRecord]
 	results   jobs.Set[jobs.Result]
 	reports   jobs.Set[jobs.ReportRecord]
+	approvals jobs.Set[jobs.Approvals]
+	replies   jobs.Set[jobs.Reply]
+	causes    jobs.Set[jobs.Cause]
+	schedules jobs.Set[jobs.Timetable]
 	meta      jobs.Set[jobs.Start]
+	marks     jobs.Records[jobs.Mark]
+	requests  jobs.Records[jobs.RecoverRequest]
+	seen      jobs.Records[jobs.SeenHeads]
 	hints     jobs.Hints
 	index     jobs.Index
 	slots     map[jobs.KindName]jobs.Slot
 
 	// What a test shortens: how long a worker may be silent before its job goes to another, and how long the leader
-	// waits between two sweeps. 0 means the usual.
-	claimTTL, sweep time.Duration
+	// waits between two sweeps; how long between two readings of GitHub's delivery log, and how long a head without a
+	// decision may be one whose delivery is on its way. 0 means the usual; recover below 0 means never.
+	claimTTL, sweep, recover, settle time.Duration
 }
 
 func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
@@ -37,7 +45,14 @@ func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
 		refs:      queue.Set[jobs.RefRecord](q, queue.Refs),
 		results:   queue.Set[jobs.Result](q, queue.Results),
 		reports:   queue.Set[jobs.ReportRecord](q, queue.Reports),
+		approvals: queue.Set[jobs.Approvals](q, queue.Approvals),
+		replies:   queue.Set[jobs.Reply](q, queue.Replies),
+		causes:    queue.Set[jobs.Cause](q, queue.Causes),
+		schedules: queue.Set[jobs.Timetable](q, queue.Schedules),
 		meta:      queue.Set[jobs.Start](q, queue.Meta),
+		marks:     queue.Set[jobs.Mark](q, queue.Meta),
+		requests:  queue.Set[jobs.RecoverRequest](q, queue.Meta),
+		seen:      queue.Set[jobs.SeenHeads](q, queue.Refs),
 		hints:     q.Hints(),
 		index:     q,
 		slots:     slots,

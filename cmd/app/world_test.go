@@ -35,7 +35,8 @@ type world struct {
 	app     *githubtest.App
 	env     []string
 	servers map[string]*process
-	engines any // of the script's own, when it has some
+	pulls   map[string]*githubtest.Pull // by "OWNER/NAME NUMBER"
+	engines any                         // of the script's own, when it has some
 
 	testdata string // this package's
 }
@@ -59,7 +60,7 @@ clusters: [{name: nowhere, cluster: {server: "https://127.0.0.1:1"}}]}
 
 // newWorld makes a GitHub with an App on acme, and writes the App's files.
 func newWorld(t testing.TB, dir string, env []string) (*world, error) {
-	w := &world{t: t, dir: dir, env: env, servers: map[string]*process{}}
+	w := &world{t: t, dir: dir, env: env, servers: map[string]*process{}, pulls: map[string]*githubtest.Pull{}}
 	var err error
 	if w.testdata, err = filepath.Abs("testdata"); err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func newWorld(t testing.TB, dir string, env []string) (*world, error) {
 		return nil, err
 	}
 	w.github.CreateOrganization("acme")
-	for _, login := range []string{"alice", "eve"} {
+	for _, login := range []string{"alice", "bob", "carol", "eve", "robot[bot]"} {
 		w.github.CreateUser(login)
 	}
 	if w.app, err = w.github.CreateApp(githubtest.AppOptions{WebhookSecret: webhookSecret}); err != nil {
@@ -310,6 +311,10 @@ func (w *world) settled(ctx context.Context) error {
 		reported := map[string]bool{"": true}
 		for _, r := range list.Runs {
 			reported[r.ID] = r.Reported
+			if !r.Reported { // it may be a command's, which its comment's decision does not name
+				open = fmt.Sprintf("run %s is %s", r.ID, r.State)
+				return false, nil
+			}
 		}
 		for _, d := range deliveries.Deliveries {
 			if d.Outcome == "" || !reported[d.Run] {

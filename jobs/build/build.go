@@ -53,7 +53,9 @@ func New(conf Config, log *slog.Logger) (*Kind, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Kind{conf: conf, pool: p, registries: newRegistries(conf.Registries), log: log}, nil
+	k := &Kind{conf: conf, pool: p, registries: newRegistries(conf.Registries), log: log}
+	k.registries.outgoing = conf.Outgoing
+	return k, nil
 }
 
 // Close closes the connections to BuildKit. No Run may be under way.
@@ -170,13 +172,13 @@ func (k *Kind) timedOut(p *progress) jobs.Result {
 	return r
 }
 
-// builtOnly is the result of untrusted work: it built, and nothing was pushed.
+// builtOnly is the result of work from outside that was approved: it built, and nothing was pushed.
 func (k *Kind) builtOnly(r recipe, started time.Time, p *progress, dockerfile string) jobs.Result {
 	steps, cached := p.count()
 	took := time.Since(started)
 	return jobs.Result{
 		Conclusion:  jobs.Success,
-		Summary:     fmt.Sprintf("built in %s (%d of %d steps cached); nothing was pushed, since the run is not trusted", elapsed(took), cached, steps),
+		Summary:     fmt.Sprintf("built in %s (%d of %d steps cached); nothing was pushed: what comes from outside is only built", elapsed(took), cached, steps),
 		Outputs:     map[string]any{OutputImage: r.image, OutputSeconds: math.Round(took.Seconds()*100) / 100, OutputSteps: steps, OutputCachedSteps: cached},
 		Annotations: warnings(p.warnings, dockerfile),
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -39,6 +40,9 @@ type Config struct {
 	Registries map[string]Registry `yaml:"-"`
 	// Match reports whether a name matches a pattern of a grant, in GitHub's filter dialect.
 	Match func(pattern, name string) bool `yaml:"-"`
+	// Outgoing prepares the transport to each registry: proxy, authorities to trust. A registry's own CAFile goes before.
+	// Default: the proxy that the environment says.
+	Outgoing func(*http.Transport) `yaml:"-"`
 }
 
 // TLS names the files for mutual TLS with buildkitd.

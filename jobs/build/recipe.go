@@ -34,7 +34,7 @@ type recipe struct {
 	image  string // registry/name, without tag
 	host   string // the image's registry
 	name   string // the image's name within the registry
-	push   bool   // untrusted work is built, and stays where it was built
+	push   bool   // work that is not trusted is built and stays where it was built, unless the operator has a quarantine for it
 	grants []jobs.PushGrant
 
 	context    string // folder, from the repository's root; "." is the root
@@ -56,16 +56,20 @@ func newRecipe(task jobs.Task, match func(pattern, name string) bool) (recipe, e
 		return recipe{}, fmt.Errorf("decode the build of job %s: %w", task.Job, err)
 	}
 	r := recipe{target: spec.Target, args: spec.Args, platforms: spec.Platforms, grants: task.Grant.Push}
-	r.push = task.Run.Trust.Level == jobs.Trusted
+	trusted := task.Run.Trust.Level == jobs.Trusted
+	// What an approved stranger is granted is the quarantine, and nothing else (pipeline.Rules).
+	r.push = trusted || task.Run.Trust.Level == jobs.Approved && len(r.grants) > 0
 	r.cacheSpace = strconv.FormatInt(task.Run.Repository.ID, 10) + "-" + string(jobs.Untrusted)
-	if r.push {
+	if trusted {
 		r.cacheSpace = strconv.FormatInt(task.Run.Repository.ID, 10) + "-" + string(jobs.Trusted)
 	}
 	if err := r.setImage(spec.Image); err != nil {
 		return recipe{}, err
 	}
-	if err := r.checkGrant(task.Run, match); err != nil {
-		return recipe{}, err
+	if r.push {
+		if err := r.checkGrant(task.Run, match); err != nil {
+			return recipe{}, err
+		}
 	}
 	if err := r.setPaths(spec); err != nil {
 		return recipe{}, err
@@ -74,6 +78,9 @@ func newRecipe(task jobs.Task, match func(pattern, name string) bool) (recipe, e
 		return recipe{}, err
 	}
 	var err error
+	if !trusted {
+		spec.Tags = nil // a stranger's image has the tag that says so
+	}
 	if r.immutable, r.moving, err = Tags(task.Run, spec.Tags); err != nil {
 		return recipe{}, err
 	}

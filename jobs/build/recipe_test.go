@@ -26,6 +26,16 @@ func TestRecipe(t *testing.T) {
 	if r, err = newRecipe(task, match); err != nil || r.push || r.cacheSpace != "7-untrusted" {
 		t.Errorf("untrusted: got %+v, %v", r, err)
 	}
+	// Approved work from outside needs no grant, for it is built only; where there is one, it is the quarantine.
+	task.Run.Trust.Level, task.Grant.Push = jobs.Approved, nil
+	task.Run.PullRequest, task.Run.Fork = 7, true
+	if r, err = newRecipe(task, match); err != nil || r.push || r.cacheSpace != "7-untrusted" {
+		t.Errorf("approved: got %+v, %v", r, err)
+	}
+	task.Grant.Push = []jobs.PushGrant{{Registry: "registry.example.com", Names: []string{"acme/shop/**"}}}
+	if r, err = newRecipe(task, match); err != nil || !r.push || r.cacheSpace != "7-untrusted" || fmt.Sprint(r.immutable, r.moving) != "[] [pr-7]" {
+		t.Errorf("approved with a quarantine: got %+v, %v", r, err)
+	}
 	task.Run.Trust.Level = "" // a doubt falls to untrusted
 	if r, err = newRecipe(task, match); err != nil || r.push {
 		t.Errorf("without trust: got %+v, %v", r, err)

@@ -36,9 +36,10 @@ type registry struct {
 
 // registries are those of the configuration, and others as they come up.
 type registries struct {
-	conf map[string]Registry
-	mu   sync.Mutex
-	open map[string]*registry
+	conf     map[string]Registry
+	outgoing func(*http.Transport) // may be nil
+	mu       sync.Mutex
+	open     map[string]*registry
 }
 
 func newRegistries(conf map[string]Registry) *registries {
@@ -75,6 +76,9 @@ func (rs *registries) get(host string) (*registry, error) {
 		if t.TLSClientConfig.RootCAs, err = readCA(r.conf.CAFile); err != nil {
 			return nil, fmt.Errorf("registry %s: ca_file: %w", host, err)
 		}
+	}
+	if rs.outgoing != nil {
+		rs.outgoing(t)
 	}
 	r.rt = schemeGuard{t, host, r.conf.Insecure}
 	rs.open[host] = r

@@ -36,6 +36,7 @@ var (
 //	push to the default branch   sha-<12>   latest
 //	push to another branch       sha-<12>   the branch's slug
 //	pull request                            the head branch's slug (not for forks), pr-<number>
+//	merge queue's head           sha-<12>
 //	Git tag v1.2.3                          1.2.3, 1.2, 1 (the last two only upward, and not for prereleases)
 //	any other Git tag                       the tag's slug
 //
@@ -53,7 +54,9 @@ func Tags(run jobs.RunInfo, extra []string) (immutable, moving []string, err err
 	case run.Tag != "":
 		if v, ok := parseRelease(run.Tag); ok {
 			moving = append(moving, v.String())
-			moving = append(moving, v.lines()...)
+			if !run.Prerelease {
+				moving = append(moving, v.lines()...)
+			}
 		} else {
 			moving = append(moving, slug(run.Tag))
 		}

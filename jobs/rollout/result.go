@@ -16,28 +16,38 @@ const maxImages = 1000
 func sum(all []done) jobs.Result {
 	last := all[len(all)-1]
 	result := jobs.Result{Conclusion: jobs.Success, Details: details(all)}
-	if f := last.outcome.Failure; f != nil {
-		result.Conclusion, result.Tail = jobs.Failure, f.LogTail
-		result.Summary = f.Sentence // also says what became of the release
-		if last.outcome.Status == deploy.StatusUnchanged {
-			result.Summary = strings.TrimSuffix(f.Sentence, ".") + "; nothing was changed."
-		}
-		result.Cause = fmt.Sprintf("%s %s", f.Reason, f.Object)
-		return result
+	if last.outcome.Failure != nil {
+		return fault(result, last.outcome)
 	}
 	var names []string
 	for _, d := range all {
 		names = append(names, fmt.Sprintf("%s/%s revision %d to %s", d.release.Namespace, d.release.Name, d.outcome.Revision, d.environment))
 	}
 	result.Summary = "rolled out " + strings.Join(names, ", ")
-	result.Outputs = map[string]any{
+	result.Outputs = outputs(last)
+	return result
+}
+
+// fault completes the result of a job that failed.
+func fault(result jobs.Result, outcome deploy.Outcome) jobs.Result {
+	f := outcome.Failure
+	result.Conclusion, result.Tail = jobs.Failure, f.LogTail
+	result.Summary = f.Sentence // also says what became of the release
+	if outcome.Status == deploy.StatusUnchanged {
+		result.Summary = strings.TrimSuffix(f.Sentence, ".") + "; nothing was changed."
+	}
+	result.Cause = fmt.Sprintf("%s %s", f.Reason, f.Object)
+	return result
+}
+
+func outputs(last done) map[string]any {
+	return map[string]any{
 		"revision":  int64(last.outcome.Revision),
 		"status":    string(last.outcome.Status),
 		"namespace": last.release.Namespace,
 		"release":   last.release.Name,
 		"images":    jobs.Cut(strings.Join(images(last.outcome), ","), maxImages),
 	}
-	return result
 }
 
 // stale is the result when the commit is no longer the newest. What was rolled out before that was seen stays.
@@ -62,16 +72,23 @@ func details(all []done) string {
 			d.outcome.Revision, status, d.outcome.Took.Round(100*time.Millisecond))
 	}
 	for _, d := range all {
-		if running := images(d.outcome); len(running) > 0 {
-			fmt.Fprintf(&b, "\nRunning in %s/%s:\n\n", d.release.Namespace, d.release.Name)
-			for _, image := range running {
-				fmt.Fprintf(&b, "- `%s`\n", image)
-			}
-		}
+		b.WriteString(running(d))
 		if notes := strings.TrimSpace(d.outcome.Notes); notes != "" && d.outcome.Failure == nil {
 			// Indented, the notes are shown as they are, whatever they hold.
 			fmt.Fprintf(&b, "\nNotes of %s:\n\n    %s\n", d.release.Name, strings.ReplaceAll(jobs.Cut(notes, 2000), "\n", "\n    "))
 		}
+	}
+	return b.String()
+}
+
+// running lists what a release runs.
+func running(d done) string {
+	var b strings.Builder
+	for i, image := range images(d.outcome) {
+		if i == 0 {
+			fmt.Fprintf(&b, "\nRunning in %s/%s:\n\n", d.release.Namespace, d.release.Name)
+		}
+		fmt.Fprintf(&b, "- `%s`\n", image)
 	}
 	return b.String()
 }

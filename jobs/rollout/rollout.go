@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// A Cluster rolls releases out; a *deploy.Cluster is one.
+// A Cluster rolls releases out and takes them back; a *deploy.Cluster is one.
 type Cluster interface {
 	Rollout(ctx context.Context, release deploy.Release, log io.Writer) (deploy.Outcome, error)
+	Rollback(ctx context.Context, back deploy.Rollback, log io.Writer) (deploy.Outcome, error)
 }
 
 // Options are what the kind works with.
@@ -51,7 +53,7 @@ type done struct {
 
 // Run rolls out every release of the spec to every cluster of every environment, in the spec's order, and stops at
 // the first that fails. A release that an earlier call for the same attempt deployed already is adopted, not deployed
-// again; one that another run is rolling out is waited for.
+// again; one that another run is rolling out is waited for. A spec that asks for a rollback takes them back instead.
 func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 	spec, err := decode(task.Spec)
 	if err != nil {
@@ -60,6 +62,9 @@ func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 	steps, err := k.plan(task, spec)
 	if err != nil {
 		return jobs.Result{}, err
+	}
+	if spec.Rollback != nil {
+		return k.back(ctx, task, steps, *spec.Rollback)
 	}
 	checkout, err := task.Source.Checkout(ctx, task.Run)
 	if err != nil {
@@ -85,15 +90,24 @@ func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 			return jobs.Result{}, k.trouble(err)
 		}
 		all = append(all, done{s, outcome})
-		if f := outcome.Failure; f != nil {
-			for _, line := range f.LogTail {
-				fmt.Fprintf(task.Log, "  | %s\n", line)
-			}
-			fmt.Fprintln(task.Log, f.Sentence)
+		if failed(task, outcome) {
 			break
 		}
 	}
 	return sum(all), nil
+}
+
+// failed reports whether a step failed, and logs why.
+func failed(task jobs.Task, outcome deploy.Outcome) bool {
+	f := outcome.Failure
+	if f == nil {
+		return false
+	}
+	for _, line := range f.LogTail {
+		fmt.Fprintf(task.Log, "  | %s\n", line)
+	}
+	fmt.Fprintln(task.Log, f.Sentence)
+	return true
 }
 
 // trouble turns a lease that another holds into a wait; everything else is ours as it is.
@@ -118,8 +132,10 @@ func (k *kind) plan(task jobs.Task, spec jobs.DeploySpec) ([]step, error) {
 	switch {
 	case run.Trust.Level != jobs.Trusted:
 		return refuse("untrusted runs don't roll out")
-	case run.Event != jobs.EventPush || run.Branch == "":
-		return refuse("only pushes to a branch roll out in this version")
+	case run.Branch == "":
+		return refuse("only commits of a branch are rolled out in this version")
+	case run.Event == jobs.EventPullRequest && run.Asked == nil:
+		return refuse("a pull request is rolled out only when somebody asks for it with /deploy")
 	case len(spec.Environments) == 0 || len(spec.Helm) == 0:
 		return refuse("the deploy spec names no environment or no release")
 	}
@@ -129,8 +145,14 @@ func (k *kind) plan(task jobs.Task, spec jobs.DeploySpec) ([]step, error) {
 		if !ok {
 			return refuse("%s may not roll out to the environment %q; whoever runs Slipway grants it under environments.%s.repositories", run.Repository.FullName(), name, name)
 		}
-		if !k.any(grant.Branches, run.Branch) {
+		// Taking back is about what runs there, not about a commit: it is for whoever the operator lets use /rollback.
+		if spec.Rollback == nil && !k.any(grant.Branches, run.Branch) {
 			return refuse("the environment %s takes rollouts from %s, not from %s", name, strings.Join(grant.Branches, ", "), run.Branch)
+		}
+		// Taking back waits for no approval: it must be fast when something is broken, and brings nothing that did not
+		// run there before. Who may is the operator's word in commands.rollback.
+		if spec.Rollback == nil && grant.Approvals.Needed() && !slices.Contains(run.Approved, name) {
+			return refuse("the rollout to %s was not approved", name)
 		}
 		for _, cluster := range grant.Clusters {
 			if k.Clusters[cluster] == nil {
@@ -160,7 +182,10 @@ func (k *kind) release(task jobs.Task, grant jobs.EnvironmentGrant, h jobs.HelmS
 	if r.Namespace == "" {
 		r.Namespace = strings.ToLower(run.Repository.Name)
 	}
-	if r.Name == "" {
+	switch {
+	case r.Name == "" && h.Chart == "":
+		return r, &jobs.Refusal{Sentence: "the deploy spec names no release"}
+	case r.Name == "":
 		r.Name = path.Base(path.Clean(h.Chart))
 	}
 	if !k.any(grant.Namespaces, r.Namespace) {

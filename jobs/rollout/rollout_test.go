@@ -16,15 +16,21 @@ import (
 	"github.com/slipway-ci/slipway/jobs/rollout"
 )
 
-// cluster answers each rollout with what it was told to, and remembers.
+// cluster answers each rollout and rollback with what it was told to, and remembers.
 type cluster struct {
 	got     []deploy.Release
+	back    []deploy.Rollback
 	outcome deploy.Outcome
 	err     error
 }
 
 func (c *cluster) Rollout(_ context.Context, r deploy.Release, _ io.Writer) (deploy.Outcome, error) {
 	c.got = append(c.got, r)
+	return c.outcome, c.err
+}
+
+func (c *cluster) Rollback(_ context.Context, b deploy.Rollback, _ io.Writer) (deploy.Outcome, error) {
+	c.back = append(c.back, b)
 	return c.outcome, c.err
 }
 
@@ -115,11 +121,15 @@ func TestRolloutRefuses(t *testing.T) {
 		"an environment that is not granted": {`{"environments": ["production"], "helm": [{"chart": "c"}]}`, nil, `may not roll out to the environment "production"`},
 		"a namespace that is not granted":    {`{"environments": ["staging"], "helm": [{"chart": "c", "namespace": "kube-system"}]}`, nil, `may not use the namespace "kube-system"`},
 		"another branch":                     {spec, func(t *jobs.Task) { t.Run.Branch = "feat" }, "takes rollouts from main, not from feat"},
-		"a pull request":                     {spec, func(t *jobs.Task) { t.Run.Event = jobs.EventPullRequest }, "only pushes"},
-		"an untrusted run":                   {spec, func(t *jobs.Task) { t.Run.Trust.Level = jobs.Untrusted }, "untrusted"},
-		"no grant at all":                    {spec, func(t *jobs.Task) { t.Grant = jobs.Grant{} }, "may not roll out"},
-		"a timeout out of bounds":            {`{"environments": ["staging"], "helm": [{"chart": "c", "namespace": "shop", "timeout": "2h"}]}`, nil, "timeout"},
-		"an unknown field":                   {`{"environments": ["staging"], "hlem": []}`, nil, "can't be read"},
+		"a pull request":                     {spec, func(t *jobs.Task) { t.Run.Event = jobs.EventPullRequest }, "only when somebody asks"},
+		"a tag":                              {spec, func(t *jobs.Task) { t.Run.Branch, t.Run.Tag = "", "v1" }, "only commits of a branch"},
+		"what nobody approved": {spec, func(t *jobs.Task) {
+			t.Grant.Environments[0].Approvals.Count = 1
+		}, "was not approved"},
+		"an untrusted run":        {spec, func(t *jobs.Task) { t.Run.Trust.Level = jobs.Untrusted }, "untrusted"},
+		"no grant at all":         {spec, func(t *jobs.Task) { t.Grant = jobs.Grant{} }, "may not roll out"},
+		"a timeout out of bounds": {`{"environments": ["staging"], "helm": [{"chart": "c", "namespace": "shop", "timeout": "2h"}]}`, nil, "timeout"},
+		"an unknown field":        {`{"environments": ["staging"], "hlem": []}`, nil, "can't be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			untouched := &cluster{}

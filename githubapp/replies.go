@@ -1,0 +1,90 @@
+package githubapp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+var _ jobs.Replier = (*App)(nil)
+
+// React adds a reaction of ours to the comment; one that is there already is fine. When GitHub never will take it, as for a
+// deleted comment, the error is a *jobs.Unreportable.
+//
+// Reactions on a commit's comment take the right to write files, which Slipway asks nobody for. Without it there is none: the
+// answer says all.
+func (a *App) React(ctx context.Context, reply jobs.Reply, reaction string) error {
+	attempt := "react to a comment on " + reply.Repository.FullName()
+	c, err := a.client(reply.Installation, reply.Repository)
+	if err != nil {
+		return fmt.Errorf("%s: %w", attempt, err)
+	}
+	owner, name, id := reply.Repository.Owner, reply.Repository.Name, reply.Comment.ID
+	if reply.Comment.Number == 0 {
+		_, _, err = c.Reactions.CreateCommentReaction(operation(ctx, "reactions/create-for-commit-comment"), owner, name, id, reaction)
+	} else {
+		_, _, err = c.Reactions.CreateIssueCommentReaction(operation(ctx, "reactions/create-for-issue-comment"), owner, name, id, reaction)
+	}
+	if err == nil {
+		return nil
+	}
+	err = explain(ctx, attempt, err)
+	if reply.Comment.Number == 0 && errors.Is(err, ErrDenied) {
+		a.log.DebugContext(ctx, "no reaction on a commit's comment", "repository", reply.Repository.FullName(), "error", err)
+		return nil
+	}
+	if status(err) == http.StatusNotFound {
+		if gone := a.reachable(ctx, c, reply.Repository); gone != nil {
+			return unsaid(wrap(attempt, gone))
+		}
+	}
+	return unsaid(err)
+}
+
+// Answer posts the reply's text as a comment of ours and returns its ID: on the pull request, or on the commit when the comment
+// is there. When reply.Asked is set, an earlier call may have posted it: it is looked for first. When GitHub may not list it yet,
+// or wants no calls now, the error holds a *jobs.Later; when GitHub never will take it, a *jobs.Unreportable.
+func (a *App) Answer(ctx context.Context, reply jobs.Reply) (int64, error) {
+	t := thread{reply.Installation, reply.Repository, reply.Comment.Number, reply.Comment.SHA}
+	if t.number == 0 && !ValidSHA(t.sha) {
+		return 0, &jobs.Unreportable{Reason: "the comment is on no commit"}
+	}
+	mark := marker("reply", jobs.ReplyKey(reply.Comment))
+	if !reply.Asked.IsZero() {
+		// GitHub's clock, as that of what was changed since: an answer is never older than what it answers.
+		id, err := a.findComment(ctx, t, mark, reply.Comment.Created)
+		if id != 0 || err != nil {
+			return id, unsaid(err)
+		}
+		if a.now().Before(reply.Asked.Add(settle)) {
+			// The whole time from now, since the caller notes this call, too, as one that may have posted it.
+			return 0, &jobs.Later{After: settle, Reason: "GitHub may not list our answer yet"}
+		}
+	}
+	id, err := a.sendComment(ctx, t, 0, signed(reply.Text, mark))
+	return id, unsaid(err)
+}
+
+// unsaid turns what GitHub refuses for good into a *jobs.Unreportable.
+func unsaid(err error) error {
+	var gone *jobs.Gone
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &gone):
+		return &jobs.Unreportable{Reason: gone.Reason}
+	case status(err) == http.StatusNotFound:
+		return &jobs.Unreportable{Reason: "the comment, or what it was on, is gone"}
+	case status(err) == http.StatusForbidden && strings.Contains(strings.ToLower(refusal(err)), "locked"):
+		return &jobs.Unreportable{Reason: "the conversation is locked"}
+	case errors.Is(err, ErrDenied):
+		return &jobs.Unreportable{Reason: "the App may not comment there; it needs the permission Pull requests: write (" + refusal(err) + ")"}
+	case invalid(err):
+		return &jobs.Unreportable{Reason: "GitHub refused it: " + refusal(err)}
+	}
+	return err
+}

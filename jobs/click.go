@@ -1,0 +1,171 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// clickAgain is when a click on a run that is still under way is looked at again.
+const clickAgain = 10 * time.Second
+
+// click decides about a click on one of our checks: a button, or Re-run.
+func (p *Planner) click(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
+	ignore := func(format string, args ...any) (Decision, error) {
+		decision.Outcome, decision.Reason = OutcomeIgnored, fmt.Sprintf(format, args...)
+		return decision, nil
+	}
+	if e.Sender.Type != "User" {
+		return ignore("%s is not a person: clicks of bots are not carried out", e.Sender.Login)
+	}
+	run, job, err := p.clicked(ctx, e)
+	if errors.Is(err, ErrNotFound) {
+		return ignore("the check belongs to no run that is kept here")
+	}
+	if err != nil {
+		return decision, err
+	}
+	observing, err := p.observing(ctx, e.Repository, d)
+	if err != nil {
+		return decision, err
+	}
+	if observing != "" {
+		decision.Outcome, decision.Reason = OutcomeObserve, observing
+		return decision, nil
+	}
+	w := &wish{p: p, e: e, key: d.GUID, decision: decision}
+	w.decision.Command = strings.TrimSpace(string(e.Kind) + " " + e.Check.Button)
+	if w.facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
+		return decision, fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
+	}
+	if !roleAtLeast(w.facts, "write") || w.facts.PermissionOf != e.Sender.ID {
+		return w.refuse("%s has no write permission on %s", e.Sender.Login, e.Repository.FullName())
+	}
+	newest, err := p.newestAttempt(ctx, run)
+	if err != nil {
+		return decision, err
+	}
+	switch {
+	case newest.ID != run.ID && !newest.State.Over():
+		return w.acted("", "run %s, attempt %d, is under way already", newest.ID, newest.attempt())
+	case !newest.State.Over():
+		return decision, &Later{After: clickAgain, Reason: fmt.Sprintf("run %s is still under way", newest.ID)}
+	}
+	return w.press(ctx, newest, job)
+}
+
+// clicked is the run and job that a clicked check stands for. The job is "" for the whole run.
+func (p *Planner) clicked(ctx context.Context, e Event) (Run, string, error) {
+	if e.Check.Suite != 0 && e.Check.ID == 0 {
+		run, err := p.standing(ctx, e.Repository.ID, e.Check.SHA)
+		return run, "", err
+	}
+	id, check, ok := strings.Cut(e.Check.ExternalID, "/")
+	if !ok {
+		return Run{}, "", ErrNotFound
+	}
+	run, err := p.find(ctx, id)
+	if err == nil && (run.Repository.ID != e.Repository.ID || run.SHA != e.Check.SHA) {
+		err = ErrNotFound // not what we wrote there
+	}
+	_, job, _ := strings.Cut(check, " / ")
+	return run, job, err
+}
+
+// press does what the click asks for. The run is over.
+func (w *wish) press(ctx context.Context, run Run, job string) (Decision, error) {
+	if run.PullRequest > 0 {
+		reason, err := w.sameHead(ctx, run)
+		if err != nil {
+			return w.decision, err
+		}
+		if reason != "" {
+			return w.refuse("%s", reason)
+		}
+	}
+	button, _, _ := strings.Cut(w.e.Check.Button, ":")
+	switch {
+	case w.e.Kind == EventRerun && run.Outcome != OutcomeRun:
+		return w.planAnew(ctx, run)
+	case w.e.Kind == EventRerun && job != "" && run.Job(job) != nil:
+		return w.repeat(ctx, run, dependents(run, job))
+	case w.e.Kind == EventRerun:
+		names := unfinished(run)
+		if len(names) == 0 || w.e.Check.ID == 0 {
+			names = planned(run)
+		}
+		return w.repeat(ctx, run, names)
+	case button == ButtonApprove && run.State == RunHeld && w.pull != nil:
+		if w.decision.Run.Trust.Level == Trusted {
+			return w.planAnew(ctx, run)
+		}
+		return w.approvePull(ctx)
+	case button == ButtonApprove:
+		return w.approveRun(ctx, run, "")
+	case button == ButtonRetry:
+		names := failed(run)
+		if len(names) == 0 {
+			return w.refuse("Nothing failed in run %s.", run.ID)
+		}
+		return w.repeat(ctx, run, dependents(run, names...))
+	case button == ButtonRollback:
+		return w.takeBack(ctx, AskPlace{})
+	}
+	return w.refuse("There is no button %q.", w.e.Check.Button)
+}
+
+// sameHead fills in the run's pull request as it is now. A reason means that the run is not about its head any more.
+func (w *wish) sameHead(ctx context.Context, run Run) (reason string, err error) {
+	pull, err := w.p.Pulls.PullRequest(ctx, w.e.Installation, w.e.Repository, run.PullRequest)
+	if err != nil {
+		return "", fmt.Errorf("ask for #%d: %w", run.PullRequest, err)
+	}
+	w.pull = &pull
+	w.about = Event{Kind: EventPullRequest, Action: "synchronize", Delivery: w.key, Installation: w.e.Installation, Repository: w.e.Repository,
+		Sender: w.e.Sender, PullRequest: &pull}
+	switch {
+	case pull.State != "open":
+		return fmt.Sprintf("#%d is closed by now.", pull.Number), nil
+	case pull.HeadSHA != run.SHA:
+		return fmt.Sprintf("#%d is at %s by now.", pull.Number, Abbreviate(pull.HeadSHA)), nil
+	}
+	trust := w.facts
+	if trust.Approval, err = w.p.approvalOf(ctx, w.about); err != nil {
+		return "", err
+	}
+	w.describe(DecideTrust(w.about, trust, nil))
+	return "", nil
+}
+
+// planned are the jobs of a run that were for its event.
+func planned(run Run) []string {
+	var names []string
+	for _, j := range run.Jobs {
+		if !j.Unplanned {
+			names = append(names, j.Name)
+		}
+	}
+	return names
+}
+
+// planAnew plans a run again that started nothing the last time: it was held, faulty or had nothing to do.
+func (w *wish) planAnew(ctx context.Context, run Run) (Decision, error) {
+	if w.pull == nil {
+		w.about = Event{Kind: run.Event, Delivery: w.key, Installation: w.e.Installation, Repository: w.e.Repository, Sender: run.Actor,
+			Ref: run.Ref, After: run.SHA, Changes: Changes{Why: "it is planned again"}}
+		w.decision.Run = run.RunInfo
+		var err error
+		if w.stale, _, err = w.p.judge(ctx, w.about); err != nil {
+			return w.decision, err
+		}
+	}
+	next := run.again()
+	d, err := w.plan(ctx, nil)
+	if err != nil || d.Outcome == OutcomeRefused {
+		return d, err
+	}
+	d.Run.ID, d.Run.Root, d.Run.Attempt, d.Run.Asked = next.ID, next.Root, next.Attempt, nil
+	return d, nil
+}
