@@ -44,6 +44,11 @@ const (
 // that is required of the commit. A job that was taken over from an earlier attempt has its check from there, so that it gets
 // none of this run's; the table of the whole names it.
 func Project(run jobs.Run, results map[string]jobs.Result) []Check {
+	return project(run, results, run.Asked == nil)
+}
+
+// project is Project with a word on whether there is a check of the whole.
+func project(run jobs.Run, results map[string]jobs.Result, whole bool) []Check {
 	var planned []jobs.Job
 	for _, j := range run.Jobs {
 		if !j.Unplanned {
@@ -52,7 +57,7 @@ func Project(run jobs.Run, results map[string]jobs.Result) []Check {
 	}
 	started := run.Outcome == jobs.OutcomeRun
 	var checks []Check
-	if run.Asked == nil {
+	if whole {
 		single := len(planned) == 1 && started
 		checks = append(checks, wholeCheck(run, planned, single, results).bound())
 		started = started && !single

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
@@ -55,8 +56,9 @@ func (a *App) Answer(ctx context.Context, reply jobs.Reply) (int64, error) {
 	}
 	mark := marker("reply", jobs.ReplyKey(reply.Comment))
 	if !reply.Asked.IsZero() {
-		// GitHub's clock, as that of what was changed since: an answer is never older than what it answers.
-		id, err := a.findComment(ctx, t, mark, reply.Comment.Created)
+		// By GitHub's clock, as that of what was changed since: an answer is not older than what it answers, but for a clock
+		// that was set back.
+		id, err := a.findComment(ctx, t, mark, reply.Comment.Created.Add(-time.Minute))
 		if id != 0 || err != nil {
 			return id, unsaid(err)
 		}

@@ -25,6 +25,8 @@ type ReporterConfig struct {
 	// URL returns the address of a run's page, or "" when there is none to link.
 	URL func(run string) string
 	// EnvironmentURL returns the address of what runs in an environment after a run, or "" when there is none. May be nil.
+	// Siblings are the runs that stand on a run's commit beside it, and whether it stands there itself; nil: it is alone.
+	Siblings       func(ctx context.Context, run jobs.RunInfo) (others []jobs.Run, stands bool, err error)
 	EnvironmentURL func(run jobs.RunInfo, environment string) string
 	Now            func() time.Time // default time.Now
 	Log            *slog.Logger
@@ -38,6 +40,7 @@ type Reporter struct {
 	reports        jobs.Records[jobs.ReportRecord]
 	results        jobs.Records[jobs.Result]
 	url            func(string) string
+	siblings       func(context.Context, jobs.RunInfo) ([]jobs.Run, bool, error)
 	environmentURL func(jobs.RunInfo, string) string
 	now            func() time.Time
 	log            *slog.Logger
@@ -59,10 +62,13 @@ func NewReporter(config ReporterConfig) *Reporter {
 	if err != nil {
 		panic(err) // the size is positive
 	}
-	r := &Reporter{app: config.App, reports: config.Reports, results: config.Results, url: config.URL, environmentURL: config.EnvironmentURL,
+	r := &Reporter{app: config.App, reports: config.Reports, results: config.Results, url: config.URL, environmentURL: config.EnvironmentURL, siblings: config.Siblings,
 		now: config.Now, log: config.Log, denials: denials}
 	if r.url == nil {
 		r.url = func(string) string { return "" }
+	}
+	if r.siblings == nil {
+		r.siblings = func(context.Context, jobs.RunInfo) ([]jobs.Run, bool, error) { return nil, true, nil }
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -90,12 +96,26 @@ func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	checks := Project(run, results)
+	others, stands, err := r.siblings(ctx, run.RunInfo)
+	if err != nil {
+		return 0, err
+	}
+	checks, err := r.project(ctx, run, results, others, stands)
+	if err != nil {
+		return 0, err
+	}
 	slices.SortStableFunc(checks, func(a, b Check) int { return rank(a) - rank(b) })
 	for _, check := range checks {
 		wait, err := r.show(ctx, run.RunInfo, check)
 		if err != nil {
 			return r.judge(run.RunInfo, check, err)
+		}
+		again = sooner(again, wait)
+	}
+	for _, other := range others {
+		wait, err := r.renew(ctx, other, besides(others, other, run))
+		if err != nil {
+			return r.judge(other.RunInfo, Check{Name: CheckName}, err)
 		}
 		again = sooner(again, wait)
 	}

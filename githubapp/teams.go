@@ -41,7 +41,7 @@ func (a *App) InTeam(ctx context.Context, installation int64, repo jobs.Reposito
 		case status(err) == http.StatusNotFound: // no such team, or not in it: GitHub doesn't tell which
 			return false, nil
 		case errors.Is(err, ErrDenied):
-			return false, fmt.Errorf("%s: the App may not see teams; grant it the organization permission Members: read: %w", attempt, err)
+			return false, &jobs.Refusal{Sentence: "Slipway may not look into teams here: whoever runs it must grant the App the organization permission Members: read.", Cause: err}
 		}
 		return false, err
 	}

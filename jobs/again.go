@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func nextRun(d Decision, earlier Run) Run {
 			j.Attempt = before.Attempt + 1
 		default:
 			*j = *before
-			j.Taken = true
+			j.Taken, j.From = true, cmp.Or(before.From, earlier.ID)
 		}
 	}
 	return r

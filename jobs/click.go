@@ -35,31 +35,56 @@ func (p *Planner) click(ctx context.Context, e Event, d Delivery, decision Decis
 		decision.Outcome, decision.Reason = OutcomeObserve, observing
 		return decision, nil
 	}
-	w := &wish{p: p, e: e, key: d.GUID, decision: decision}
-	w.decision.Command = strings.TrimSpace(string(e.Kind) + " " + e.Check.Button)
-	if w.facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
-		return decision, fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
-	}
-	if !roleAtLeast(w.facts, "write") || w.facts.PermissionOf != e.Sender.ID {
-		return w.refuse("%s has no write permission on %s", e.Sender.Login, e.Repository.FullName())
-	}
 	newest, err := p.newestAttempt(ctx, run)
 	if err != nil {
 		return decision, err
 	}
+	w := &wish{p: p, e: e, key: d.GUID, decision: decision}
+	w.decision.Command = strings.TrimSpace(string(e.Kind) + " " + e.Check.Button)
 	switch {
 	case newest.ID != run.ID && !newest.State.Over():
 		return w.acted("", "run %s, attempt %d, is under way already", newest.ID, newest.attempt())
 	case !newest.State.Over():
 		return decision, &Later{After: clickAgain, Reason: fmt.Sprintf("run %s is still under way", newest.ID)}
 	}
+	if w.facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
+		return decision, fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
+	}
+	if !roleAtLeast(w.facts, "write") || w.facts.PermissionOf != e.Sender.ID {
+		return w.refuse("%s has no write permission on %s", e.Sender.Login, e.Repository.FullName())
+	}
+	command := commandOf(e, newest)
+	if ok, why, err := w.may(ctx, command); err != nil || !ok {
+		if err != nil {
+			return decision, err
+		}
+		return w.refuse("%s", why)
+	}
+	// What a click lets through or takes back was meant for the moment (invariant 8).
+	if age := p.Now().Sub(d.Received); age > CommandLife && command != "retry" {
+		return w.refuse("the click came %s ago, and is carried out within %s", age.Round(time.Minute), CommandLife)
+	}
 	return w.press(ctx, newest, job)
+}
+
+// commandOf is the command that a click stands for: who may give it, may click.
+func commandOf(e Event, run Run) string {
+	button, _, _ := strings.Cut(e.Check.Button, ":")
+	switch {
+	case button == ButtonApprove && run.State == RunHeld:
+		return "ok-to-test"
+	case button == ButtonApprove:
+		return "approve"
+	case button == ButtonRollback:
+		return "rollback"
+	}
+	return "retry"
 }
 
 // clicked is the run and job that a clicked check stands for. The job is "" for the whole run.
 func (p *Planner) clicked(ctx context.Context, e Event) (Run, string, error) {
 	if e.Check.Suite != 0 && e.Check.ID == 0 {
-		run, err := p.standing(ctx, e.Repository.ID, e.Check.SHA)
+		run, err := p.standing(ctx, e.Repository.ID, e.Check.SHA, "")
 		return run, "", err
 	}
 	id, check, ok := strings.Cut(e.Check.ExternalID, "/")
@@ -98,9 +123,6 @@ func (w *wish) press(ctx context.Context, run Run, job string) (Decision, error)
 		}
 		return w.repeat(ctx, run, names)
 	case button == ButtonApprove && run.State == RunHeld && w.pull != nil:
-		if w.decision.Run.Trust.Level == Trusted {
-			return w.planAnew(ctx, run)
-		}
 		return w.approvePull(ctx)
 	case button == ButtonApprove:
 		return w.approveRun(ctx, run, "")
@@ -111,9 +133,23 @@ func (w *wish) press(ctx context.Context, run Run, job string) (Decision, error)
 		}
 		return w.repeat(ctx, run, dependents(run, names...))
 	case button == ButtonRollback:
-		return w.takeBack(ctx, AskPlace{})
+		return w.takeBackRun(ctx, run)
 	}
 	return w.refuse("There is no button %q.", w.e.Check.Button)
+}
+
+// takeBackRun takes back what a run rolled out, as long as it is what stands on the default branch's head: from there only is
+// "the revision before" the one before that run.
+func (w *wish) takeBackRun(ctx context.Context, run Run) (Decision, error) {
+	branch := w.e.Repository.DefaultBranch
+	head, found, err := w.p.Commits.Head(ctx, w.e.Installation, w.e.Repository, "refs/heads/"+branch)
+	if err != nil {
+		return w.decision, fmt.Errorf("ask what %s is at: %w", branch, err)
+	}
+	if !found || head != run.SHA || run.Ref != "refs/heads/"+branch {
+		return w.refuse("%s moved on since run %s; /rollback says what is to go back", branch, run.ID)
+	}
+	return w.takeBack(ctx, AskPlace{})
 }
 
 // sameHead fills in the run's pull request as it is now. A reason means that the run is not about its head any more.
@@ -130,12 +166,31 @@ func (w *wish) sameHead(ctx context.Context, run Run) (reason string, err error)
 		return fmt.Sprintf("#%d is closed by now.", pull.Number), nil
 	case pull.HeadSHA != run.SHA:
 		return fmt.Sprintf("#%d is at %s by now.", pull.Number, Abbreviate(pull.HeadSHA)), nil
+	case pull.BaseRef != run.BaseBranch:
+		return fmt.Sprintf("#%d goes into %s by now.", pull.Number, pull.BaseRef), nil
 	}
-	trust := w.facts
+	// The run is its own sender's, whoever clicks: a click lends no trust.
+	w.about.Sender = run.Actor
+	var trust TrustFacts
+	if pull.HeadRepo == w.e.Repository.ID {
+		if trust, err = w.p.Pulls.Permission(ctx, w.e.Installation, w.e.Repository, run.Actor); err != nil {
+			return "", fmt.Errorf("ask what %s may do: %w", run.Actor.Login, err)
+		}
+	}
 	if trust.Approval, err = w.p.approvalOf(ctx, w.about); err != nil {
 		return "", err
 	}
-	w.describe(DecideTrust(w.about, trust, nil))
+	w.describe(DecideTrust(w.about, trust, w.p.Bots))
+	w.decision.Run.Actor = run.Actor
+	if run.Asked == nil {
+		standing, err := w.newest(ctx)
+		if err == nil && standing.root() != run.root() {
+			return fmt.Sprintf("run %s stands on this commit by now.", standing.ID), nil
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return "", err
+		}
+	}
 	return "", nil
 }
 

@@ -52,11 +52,18 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	stored := 0
-	for _, attempt := range missing {
+	stored, failed := 0, error(nil)
+	for i, attempt := range missing {
 		created, err := r.fetch(ctx, attempt)
-		if err != nil {
+		var later *Later
+		if err != nil && (ctx.Err() != nil || errors.As(err, &later)) {
 			return false, err
+		}
+		if err != nil { // one that can't be had must not keep back the others
+			r.Log.WarnContext(ctx, "a delivery in GitHub's log could not be fetched; it is tried again", "delivery", attempt.GUID, "event", attempt.Event, "error", err)
+			if failed == nil {
+				failed, now = err, missing[i].At.Add(-time.Second)
+			}
 		}
 		if created {
 			stored++
@@ -66,7 +73,7 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 		r.Log.InfoContext(ctx, "deliveries were fetched from GitHub's log", "deliveries", stored, "since", this.floor.UTC())
 	}
 	this.mark.Through = now
-	if cut {
+	if cut && failed == nil {
 		this.mark.Through = missing[len(missing)-1].At
 	}
 	if err := r.setMark(ctx, this.mark); err != nil {
@@ -76,7 +83,7 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 		r.further = now
 	}
 	r.highWater(this.mark.Through)
-	return cut, nil
+	return cut && failed == nil, failed
 }
 
 func (r *Recovery) highWater(through time.Time) {

@@ -284,6 +284,9 @@ func (r *Recovery) decided(ctx context.Context, head Head) (decided, news bool, 
 		if err != nil {
 			return false, false, fmt.Errorf("read what %s was decided at: %w", short(head.Ref), err)
 		}
+		if ref.Outcome == "" { // only noted where it is, by somebody's comment or label
+			continue
+		}
 		news, decided = false, decided || ref.SHA == head.SHA
 	}
 	return decided, news, nil

@@ -76,7 +76,7 @@ func (s *shore) look() ([]string, time.Duration) {
 // decide notes a decision about a head as the planner does.
 func (s *shore) decide(repo int64, h jobs.Head) {
 	s.t.Helper()
-	if _, err := s.Refs.Create(s.t.Context(), jobs.RefKey(repo, h.Ref), jobs.RefRecord{SHA: h.SHA}); err != nil {
+	if _, err := s.Refs.Create(s.t.Context(), jobs.RefKey(repo, h.Ref), jobs.RefRecord{SHA: h.SHA, Outcome: jobs.OutcomeRun}); err != nil {
 		s.t.Fatal(err)
 	}
 }

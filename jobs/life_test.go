@@ -276,7 +276,12 @@ func TestWhoGetsWhat(t *testing.T) {
 		"before the start":  {func(w *town) jobs.Event { return w.push("a") }, func(w *town) { w.begin(time.Now().Add(time.Hour)) }, jobs.OutcomeObserve, "since when", false},
 		"a new data folder": {func(w *town) jobs.Event { return w.push("a") }, func(w *town) { w.begin(time.Time{}) }, jobs.OutcomeObserve, "slipway begin", false},
 		"a deleted branch":  {func(w *town) jobs.Event { return jobs.Event{Kind: jobs.EventPush, Ref: "refs/heads/x"} }, nil, jobs.OutcomeNothing, "x was deleted", false},
-		"a closed one":      {func(w *town) jobs.Event { e := w.pull(7, "a", 5); e.Action = "closed"; return e }, nil, jobs.OutcomeNothing, "#7 was closed", false},
+		"a closed one": {func(w *town) jobs.Event {
+			e := w.pull(7, "a", 5)
+			e.Action = "closed"
+			w.pulls[7] = jobs.PullRequest{Number: 7, State: "closed"}
+			return e
+		}, nil, jobs.OutcomeNothing, "#7 was closed", false},
 		"closed by now": {func(w *town) jobs.Event {
 			e := w.pull(7, "a", 5)
 			w.pulls[7] = jobs.PullRequest{State: "closed"}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 )
 
 // judge tells whether a pushed commit is behind its branch, which what was decided before, or else GitHub, knows. known
@@ -60,14 +62,13 @@ func (p *Planner) moveRefs(ctx context.Context, d Decision) (superseded string, 
 	switch {
 	case d.Run.Asked != nil: // it stands beside the ref's own run
 		err = p.noteRef(ctx, RefKey(d.Run.Repository.ID, d.Run.Ref), RefRecord{SHA: d.Run.SHA, Decided: d.Time})
-		return "", err
 	case d.Again != nil:
 		err = p.nextAttempt(ctx, d)
 	default:
 		superseded, err = p.moveRef(ctx, d)
 	}
-	if err == nil && d.Run.ID != "" && d.Run.Root == "" {
-		err = p.standOn(ctx, d)
+	if err == nil && d.Run.ID != "" {
+		err = p.standOn(ctx, d.Run, d.Time)
 	}
 	return superseded, err
 }
@@ -96,24 +97,71 @@ func (p *Planner) nextAttempt(ctx context.Context, d Decision) error {
 	return nil
 }
 
-// standOn notes the run as the newest that stands on its commit.
-func (p *Planner) standOn(ctx context.Context, d Decision) error {
-	key := RefKey(d.Run.Repository.ID, commitRef(d.Run.SHA))
-	next := RefRecord{SHA: d.Run.SHA, Run: d.Run.ID, Outcome: d.Outcome, Decided: d.Time}
+// Bounds of what is kept of one commit.
+const (
+	maxStands = 50 // refs; what is beyond posts no check of the whole
+	maxAsked  = 20
+)
+
+// standOn notes a run as the newest of its ref on its commit, or as one that somebody asked for there.
+func (p *Planner) standOn(ctx context.Context, run RunInfo, decided time.Time) error {
+	return p.commit(ctx, run.Repository.ID, run.SHA, func(c *RefRecord) bool {
+		if run.Asked != nil {
+			if slices.Contains(c.Asked, run.ID) {
+				return false
+			}
+			c.Asked = append(c.Asked, run.ID)
+			c.Asked = c.Asked[max(len(c.Asked)-maxAsked, 0):]
+			return true
+		}
+		known, ok := c.Stands[run.Ref]
+		if ok && (known.Run == run.ID || known.Decided.After(decided)) || !ok && len(c.Stands) >= maxStands {
+			return false
+		}
+		if c.Stands == nil {
+			c.Stands = map[string]Stand{}
+		}
+		c.Stands[run.Ref] = Stand{run.ID, decided}
+		if !c.Decided.After(decided) {
+			c.Run, c.Decided = run.ID, decided
+		}
+		return true
+	})
+}
+
+// leave takes a closed pull request's run from its commit: it says nothing about the commit any more.
+func (p *Planner) leave(ctx context.Context, e Event) error {
+	return p.commit(ctx, e.Repository.ID, e.PullRequest.HeadSHA, func(c *RefRecord) bool {
+		ref := PullRef(e.PullRequest.Number)
+		_, ok := c.Stands[ref]
+		delete(c.Stands, ref)
+		return ok
+	})
+}
+
+// commit changes what is kept of a commit; change reports whether it did.
+func (p *Planner) commit(ctx context.Context, repository int64, sha string, change func(*RefRecord) bool) error {
+	key := RefKey(repository, commitRef(sha))
 	for {
-		ref, revision, err := p.Refs.Get(ctx, key)
-		if errors.Is(err, ErrNotFound) {
-			_, err = p.Refs.Create(ctx, key, next)
-		} else if err == nil && (ref.Run == next.Run || ref.Decided.After(next.Decided)) {
+		c, revision, err := p.Refs.Get(ctx, key)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			c = RefRecord{SHA: sha}
+			if !change(&c) {
+				return nil
+			}
+			_, err = p.Refs.Create(ctx, key, c)
+		case err != nil:
+		case !change(&c):
 			return nil
-		} else if err == nil {
-			_, err = p.Refs.Update(ctx, key, next, revision)
+		default:
+			_, err = p.Refs.Update(ctx, key, c, revision)
 		}
 		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("note the run of %s: %w", Abbreviate(d.Run.SHA), err)
+			return fmt.Errorf("note what stands on %s: %w", Abbreviate(sha), err)
 		}
 		return nil
 	}

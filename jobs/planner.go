@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
@@ -143,6 +144,16 @@ func (p *Planner) cause(ctx context.Context, d Delivery) (earlier string, err er
 	if err != nil || known.Delivery == d.GUID {
 		return "", err
 	}
+	// A click has no time of its own: one that started nothing may be made again, and is no other content then.
+	if d.Event == "check_run" || d.Event == "check_suite" {
+		before, _, err := p.Decisions.Get(ctx, known.Delivery)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return "", fmt.Errorf("read the decision %s: %w", known.Delivery, err)
+		}
+		if err == nil && (before.Outcome == OutcomeRefused || before.Outcome == OutcomeActed) {
+			return "", nil
+		}
+	}
 	return known.Delivery, nil
 }
 
@@ -216,11 +227,27 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	case errors.As(err, &gone):
 		return ignore("%s", gone.Reason)
 	case errors.As(err, &refusal):
-		return ignore("%s", refusal.Sentence)
+		return p.cannot(ctx, e, d, decision, refusal.Sentence)
 	case err != nil && p.Now().Sub(d.Received) > patience:
-		return ignore("GitHub did not answer for three days: %s", firstLine(err.Error()))
+		return p.cannot(ctx, e, d, decision, "GitHub did not answer for three days: "+firstLine(err.Error()))
 	}
 	return decided, err
+}
+
+// cannot concludes that an event can't be planned. Where a check may be required it says so: one that is not there would be
+// waited for for ever.
+func (p *Planner) cannot(ctx context.Context, e Event, d Delivery, decision Decision, sentence string) (Decision, error) {
+	decision.Outcome, decision.Reason = OutcomeIgnored, sentence
+	if e.Kind != EventPullRequest && e.Kind != EventMergeGroup || decision.Run.SHA == "" || e.beside() != "" {
+		return decision, nil
+	}
+	if observing, err := p.observing(ctx, e.Repository, d); err != nil || observing != "" {
+		return decision, err
+	}
+	decision.Outcome, decision.Shown = OutcomeFault, true
+	decision.Run.ID, decision.Run.Trust = RunID(d.GUID), Trust{Untrusted, "nothing was decided about it"}
+	decision.Plan = Plan{Faults: []Fault{{Path: PipelinePath, Message: sentence}}}
+	return decision, nil
 }
 
 // Describe is what an event says about the run it may start.
@@ -280,9 +307,8 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 		switch {
 		case err != nil:
 			return decision, err
-		case reason != "" && e.Action == "ready_for_review": // what waited for that stands beside what ran on the draft
-			beside = "marked it ready for review"
-			decision.Run.Asked = &Asked{By: e.Sender, Command: beside}
+		case reason != "" && e.Action == "ready_for_review":
+			return p.further(ctx, e, decision)
 		case reason != "":
 			return nothing("%s", reason)
 		}
@@ -295,7 +321,7 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 	if err != nil {
 		return decision, err
 	}
-	decision.Plan = p.Pipelines.Plan(in)
+	decision.Plan = p.planHead(in)
 	if in.HasFile && decision.Run.Event == EventPush && decision.Run.OnDefaultBranch() {
 		decision.Plan.Schedule = p.Pipelines.Schedules(in.File, in.Path)
 	}
@@ -341,6 +367,75 @@ func (p *Planner) arrived(ctx context.Context, e *Event) (reason string, err err
 	return "", nil
 }
 
+// further decides about a draft that is ready for review: what waited for that becomes the next attempt of the run that
+// stands on the head, so that the one required check speaks of both.
+func (p *Planner) further(ctx context.Context, e Event, decision Decision) (Decision, error) {
+	nothing := func(format string, args ...any) (Decision, error) {
+		decision.Outcome, decision.Reason = OutcomeNothing, fmt.Sprintf(format, args...)
+		return decision, nil
+	}
+	run, err := p.standing(ctx, e.Repository.ID, decision.Run.SHA, decision.Run.Ref)
+	if errors.Is(err, ErrNotFound) {
+		return nothing("the run on this commit is no longer kept")
+	}
+	if err != nil {
+		return decision, err
+	}
+	if run.Outcome != OutcomeRun || trustRank(decision.Run.Trust.Level) < trustRank(run.Trust.Level) {
+		return nothing("run %s stands on this commit already", run.ID)
+	}
+	if !run.State.Over() {
+		return decision, &Later{After: clickAgain, Reason: fmt.Sprintf("run %s is still under way", run.ID)}
+	}
+	first, _, err := p.Decisions.Get(ctx, run.Delivery)
+	if errors.Is(err, ErrNotFound) {
+		return nothing("what was decided about run %s is no longer kept", run.ID)
+	}
+	if err != nil {
+		return decision, fmt.Errorf("read the decision %s: %w", run.Delivery, err)
+	}
+	in, err := p.input(ctx, e, decision, nil)
+	if err != nil {
+		return decision, err
+	}
+	plan := p.Pipelines.Plan(in)
+	var names []string
+	for i, j := range plan.Jobs {
+		if before := run.Job(j.Name); j.Planned && (before == nil || before.Unplanned) {
+			names = append(names, j.Name)
+		} else if at := slices.IndexFunc(first.Plan.Jobs, func(f PlannedJob) bool { return f.Name == j.Name }); at >= 0 {
+			plan.Jobs[i] = first.Plan.Jobs[at] // as it ran
+		}
+	}
+	if len(names) == 0 {
+		return nothing("run %s stands on this commit already", run.ID)
+	}
+	decision.Run, decision.Plan, decision.Shown, decision.Outcome = run.again(), plan, true, OutcomeRun
+	decision.Again = &Again{Run: run.ID, Jobs: names}
+	decision.Reason = fmt.Sprintf("ready for review: %s more", plural(len(names), "job"))
+	return decision, nil
+}
+
+// planHead plans an event. Another base, a reopening or an approval asks about the head as it stands: what starts on a new
+// head starts then, too, so that a list of types never lets a pull request pass unchecked.
+func (p *Planner) planHead(in PlanInput) Plan {
+	plan := p.Pipelines.Plan(in)
+	action := in.Event.Action
+	if in.Event.Kind != EventPullRequest || in.Ask != nil || action == "opened" || action == "synchronize" && in.Trust.Level != Approved || in.Event.beside() != "" {
+		return plan
+	}
+	for _, other := range []string{"synchronize", "opened"} {
+		if plan.Selected() || plan.Faulty() || plan.SkipReason != "" {
+			break
+		}
+		in.Event.Action = other
+		if next := p.Pipelines.Plan(in); next.Selected() {
+			return next
+		}
+	}
+	return plan
+}
+
 // beside tells what was done to a pull request when that changes neither its head nor its base: what it starts stands beside
 // the run of the head.
 func (e Event) beside() string {
@@ -362,16 +457,17 @@ func (p *Planner) current(ctx context.Context, e *Event, facts *TrustFacts) (rea
 		return "the payload names no pull request", nil
 	}
 	said := *e.PullRequest
-	if e.Action == "closed" {
-		return fmt.Sprintf("#%d was closed", said.Number), nil
-	}
 	now, err := p.Pulls.PullRequest(ctx, e.Installation, e.Repository, said.Number)
 	if err != nil {
 		return "", fmt.Errorf("ask for #%d: %w", said.Number, err)
 	}
 	switch {
+	case now.State != "open" && e.Action == "closed":
+		return fmt.Sprintf("#%d was closed", said.Number), p.leave(ctx, *e)
 	case now.State != "open":
 		return fmt.Sprintf("#%d is closed by now", said.Number), nil
+	case e.Action == "closed":
+		return fmt.Sprintf("#%d is open again by now", said.Number), nil
 	case now.HeadSHA != said.HeadSHA:
 		return fmt.Sprintf("#%d is at %s by now; the delivery of that push decides", said.Number, Abbreviate(now.HeadSHA)), nil
 	}
@@ -403,8 +499,11 @@ func (p *Planner) already(ctx context.Context, run RunInfo) (reason string, err 
 	} else if err != nil {
 		return "", fmt.Errorf("look for an earlier run of %s: %w", short(run.Ref), err)
 	}
-	if ref.SHA == run.SHA && (ref.Outcome == OutcomeRun || ref.Outcome == OutcomeHeld && run.Trust.Level == Untrusted) {
-		return fmt.Sprintf("run %s stands on this commit already", ref.Run), nil
+	if ref.SHA == run.SHA && ref.Run != "" && (ref.Outcome == OutcomeRun || ref.Outcome == OutcomeHeld && run.Trust.Level == Untrusted) {
+		// It left the commit if the pull request was closed meanwhile.
+		standing := run
+		standing.ID = ref.Run
+		return fmt.Sprintf("run %s stands on this commit already", ref.Run), p.standOn(ctx, standing, ref.Decided)
 	}
 	return "", nil
 }

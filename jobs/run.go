@@ -69,6 +69,8 @@ type Job struct {
 	Unplanned bool `json:"unplanned,omitempty"`
 	// Taken marks a job that succeeded in the earlier run that this one repeats: it is over from the start.
 	Taken bool `json:"taken,omitempty"`
+	// From is the run in which a taken job was done, where its log is.
+	From string `json:"from,omitempty"`
 	// Awaits are the environments whose approval a held job waits for.
 	Awaits []string `json:"awaits,omitempty"`
 	// Stop asks for this job alone to end.
@@ -150,6 +152,15 @@ type RefRecord struct {
 	Since   time.Time `json:"since,omitzero"` // when it became that, by GitHub's clock
 	Run     string    `json:"run,omitempty"`  // newest run, empty when that commit started none
 	Outcome Outcome   `json:"outcome"`        // of the decision behind it
+	Decided time.Time `json:"decided"`
+	// Of a commit: what stands on it, by ref, and the newest runs that somebody asked for there.
+	Stands map[string]Stand `json:"stands,omitempty"`
+	Asked  []string         `json:"asked,omitempty"`
+}
+
+// A Stand is the newest run of one ref on a commit.
+type Stand struct {
+	Run     string    `json:"run"`
 	Decided time.Time `json:"decided"`
 }
 

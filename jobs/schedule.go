@@ -30,6 +30,7 @@ type Timetable struct {
 	Repository   Repository      `json:"repository"`
 	SHA          string          `json:"sha"` // of the commit that says so
 	Entries      []ScheduleEntry `json:"entries,omitempty"`
+	Decided      time.Time       `json:"decided"` // when that commit was decided about
 	// Fired is up to when what came due was started, by the entry's place.
 	Fired []time.Time `json:"fired,omitempty"`
 }
@@ -61,10 +62,10 @@ func (p *Planner) noteSchedule(ctx context.Context, d Decision) error {
 		return nil
 	case err != nil && !errors.Is(err, ErrNotFound):
 		return fmt.Errorf("read the timetable of %s: %w", run.Repository.FullName(), err)
-	case err == nil && now.SHA == run.SHA:
+	case err == nil && (now.SHA == run.SHA || now.Decided.After(d.Time)):
 		return nil
 	}
-	next := Timetable{Installation: run.Installation, Repository: run.Repository, SHA: run.SHA, Entries: entries}
+	next := Timetable{Installation: run.Installation, Repository: run.Repository, SHA: run.SHA, Decided: d.Time, Entries: entries}
 	for _, e := range entries {
 		fired := d.Time // what came due before is not made up for
 		if i := slices.Index(now.Entries, e); i >= 0 {
@@ -81,6 +82,24 @@ func (p *Planner) noteSchedule(ctx context.Context, d Decision) error {
 		return fmt.Errorf("note the timetable of %s: %w", run.Repository.FullName(), err)
 	}
 	return err
+}
+
+// endSchedule empties the timetable of a repository that is gone for us, or that the operator took from us.
+func (p *Planner) endSchedule(ctx context.Context, repository int64) error {
+	if p.Timetables == nil {
+		return nil
+	}
+	_, err := Change(ctx, p.Timetables, TimetableKey(repository), func(t *Timetable) error {
+		if len(t.Entries) == 0 {
+			return ErrUnchanged
+		}
+		t.Entries, t.Fired = nil, nil
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("end the schedule of repository %d: %w", repository, err)
+	}
+	return nil
 }
 
 // A Clock starts what timetables say. Only the leader's runs. An entry that came due several times while no leader was there

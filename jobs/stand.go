@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // What stands on a commit: its runs, and the wishes that change them.
@@ -12,24 +13,126 @@ import (
 // commitRef is the name under which the newest run of a commit is kept among the refs.
 func commitRef(sha string) string { return "commit/" + sha }
 
-// newest is the newest attempt of the run that stands on the wish's commit, or ErrNotFound.
+// newest is the newest attempt of the run that stands on the wish's commit for its ref, or ErrNotFound.
 func (w *wish) newest(ctx context.Context) (Run, error) {
-	return w.p.standing(ctx, w.e.Repository.ID, w.about.SHA())
+	run, err := w.p.standing(ctx, w.e.Repository.ID, w.about.SHA(), w.decision.Run.Ref)
+	if errors.Is(err, ErrNotFound) && w.pull == nil { // a commit is spoken of whatever brought it
+		return w.p.standing(ctx, w.e.Repository.ID, w.about.SHA(), "")
+	}
+	return run, err
 }
 
-func (p *Planner) standing(ctx context.Context, repository int64, sha string) (Run, error) {
-	ref, _, err := p.Refs.Get(ctx, RefKey(repository, commitRef(sha)))
-	if err != nil || ref.Run == "" {
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return Run{}, fmt.Errorf("look for the run of %s: %w", Abbreviate(sha), err)
-		}
+// standing is the newest attempt of the run that stands on a commit for a ref, or with "" of the last one that came to
+// stand there, or ErrNotFound.
+func (p *Planner) standing(ctx context.Context, repository int64, sha, ref string) (Run, error) {
+	c, _, err := p.Refs.Get(ctx, RefKey(repository, commitRef(sha)))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Run{}, fmt.Errorf("look for the run of %s: %w", Abbreviate(sha), err)
+	}
+	id := c.Run
+	if ref != "" {
+		id = c.Stands[ref].Run
+	}
+	if err != nil || id == "" {
 		return Run{}, ErrNotFound
 	}
-	run, err := p.find(ctx, ref.Run)
+	run, err := p.find(ctx, id)
 	if err != nil {
 		return run, err
 	}
 	return p.newestAttempt(ctx, run)
+}
+
+// here are the runs that a wish may be about: the one that stands on the commit, then what was asked for there, newest first.
+func (w *wish) here(ctx context.Context) ([]Run, error) {
+	var found []Run
+	run, err := w.newest(ctx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	} else if err == nil {
+		found = append(found, run)
+	}
+	c, _, err := w.p.Refs.Get(ctx, RefKey(w.e.Repository.ID, commitRef(w.about.SHA())))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("look for the runs of %s: %w", Abbreviate(w.about.SHA()), err)
+	}
+	for _, id := range slices.Backward(c.Asked) {
+		run, err := w.p.find(ctx, id)
+		if err == nil {
+			run, err = w.p.newestAttempt(ctx, run)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		known := slices.ContainsFunc(found, func(r Run) bool { return r.ID == run.ID })
+		if err == nil && !known && run.Ref == w.decision.Run.Ref {
+			found = append(found, run)
+		}
+	}
+	return found, nil
+}
+
+// Siblings are the runs that stand on a run's commit beside it, for other refs. stands tells whether it stands there itself.
+func (p *Planner) Siblings(ctx context.Context, run RunInfo) (others []Run, stands bool, err error) {
+	c, _, err := p.Refs.Get(ctx, RefKey(run.Repository.ID, commitRef(run.SHA)))
+	if errors.Is(err, ErrNotFound) {
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("look for what stands on %s: %w", Abbreviate(run.SHA), err)
+	}
+	for ref, stand := range c.Stands {
+		if ref == run.Ref {
+			stands = stand.Run == run.ID
+			continue
+		}
+		other, err := p.find(ctx, stand.Run)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		others = append(others, other)
+	}
+	slices.SortFunc(others, func(a, b Run) int { return a.Created.Compare(b.Created) })
+	return others, stands, nil
+}
+
+// Speaks decides which runs on a commit speak in its one check that people require: those of pull requests and merge queues
+// before those of pushes, and among them those that are trusted before those that are not, so that neither a push nor a
+// stranger's twin of a pull request says anything about it. worst is the worst of those that speak and are over; nil when
+// none is.
+func Speaks(run Run, others []Run) (speaks bool, worst *Run) {
+	top := voice(run)
+	for _, o := range others {
+		top = max(top, voice(o))
+	}
+	consider := func(r Run) {
+		if voice(r) == top && r.State.Over() && (worst == nil || severity(r) > severity(*worst)) {
+			worst = &r
+		}
+	}
+	consider(run) // first: of those that are as bad it speaks for itself
+	for _, o := range others {
+		consider(o)
+	}
+	return voice(run) == top, worst
+}
+
+func voice(r Run) int {
+	v := 0
+	if r.Event == EventPullRequest || r.Event == EventMergeGroup {
+		v += 2
+	}
+	if r.Trust.Level == Trusted {
+		v++
+	}
+	return v
+}
+
+func severity(r Run) int {
+	return slices.Index([]RunState{RunNothing, RunSucceeded, RunWaits, RunHeld, RunCancelled, RunFailed}, r.State)
 }
 
 // active are the runs under way for the wish's pull request or commit, oldest first.
@@ -82,12 +185,19 @@ func (w *wish) cancel(ctx context.Context, names []string) (Decision, error) {
 
 // retry does again what failed.
 func (w *wish) retry(ctx context.Context, names []string) (Decision, error) {
-	run, err := w.newest(ctx)
-	if errors.Is(err, ErrNotFound) {
-		return w.refuse("There is no run on `%s`.", Abbreviate(w.about.SHA()))
-	}
+	runs, err := w.here(ctx)
 	if err != nil {
 		return w.decision, err
+	}
+	if len(runs) == 0 {
+		return w.refuse("There is no run on `%s`.", Abbreviate(w.about.SHA()))
+	}
+	run := runs[0]
+	for _, r := range runs { // the commit's own run first, then what was asked for
+		if r.State.Over() && len(failed(r)) > 0 && (len(names) == 0 || r.Job(names[0]) != nil) {
+			run = r
+			break
+		}
 	}
 	if !run.State.Over() {
 		return w.refuse("Run %s is still under way; retry when it is over, or `/cancel` it first.", run.ID)
@@ -136,6 +246,10 @@ func (w *wish) repeat(ctx context.Context, run Run, names []string) (Decision, e
 		return w.decision, fmt.Errorf("read the decision %s: %w", run.Delivery, err)
 	}
 	d := &w.decision
+	// A pull request's run is repeated with the trust it had, so it must have it still.
+	if run.PullRequest > 0 && trustRank(d.Run.Trust.Level) < trustRank(run.Trust.Level) {
+		return w.refuse("Run %s was %s, and that does not hold any more: %s.", run.ID, run.Trust.Level, d.Run.Trust.Reason)
+	}
 	approved := d.Run.Approved
 	d.Run, d.Plan, d.Stale, d.Shown = run.again(), first.Plan, first.Stale, true
 	for _, environment := range approved {
@@ -151,14 +265,16 @@ func (w *wish) repeat(ctx context.Context, run Run, names []string) (Decision, e
 
 // approve lets rollouts to an environment go on that wait for it.
 func (w *wish) approve(ctx context.Context, environment string) (Decision, error) {
-	run, err := w.newest(ctx)
-	if errors.Is(err, ErrNotFound) {
-		return w.refuse("There is no run on `%s`.", Abbreviate(w.about.SHA()))
-	}
+	runs, err := w.here(ctx)
 	if err != nil {
 		return w.decision, err
 	}
-	return w.approveRun(ctx, run, environment)
+	for _, run := range runs {
+		if slices.ContainsFunc(run.Jobs, func(j Job) bool { return j.State == JobHeld && slices.Contains(j.Awaits, environment) }) {
+			return w.approveRun(ctx, run, environment)
+		}
+	}
+	return w.refuse("Nothing waits for an approval of `%s` here.", environment)
 }
 
 // approveRun notes an approval of what of a run waits for an environment, "" for all that wait, and goes on when there are
@@ -186,8 +302,8 @@ func (w *wish) approveRun(ctx context.Context, run Run, environment string) (Dec
 	if environment != "" {
 		environments = []string{environment}
 	}
-	var done []string
-	for _, name := range environments {
+	var done, short []string
+	for _, name := range environments { // each is noted, also when another lacks some
 		count, need, refusal, err := w.approval(ctx, run, name)
 		if err != nil {
 			return w.decision, err
@@ -196,9 +312,13 @@ func (w *wish) approveRun(ctx context.Context, run Run, environment string) (Dec
 			return w.refuse("%s", refusal)
 		}
 		if count < need {
-			return w.acted(fmt.Sprintf("`%s` has %d of %s.", name, count, plural(need, "approval")), "%d of %s of %s", count, plural(need, "approval"), name)
+			short = append(short, fmt.Sprintf("`%s` has %d of %s", name, count, plural(need, "approval")))
 		}
 		done = append(done, name)
+	}
+	if len(short) > 0 {
+		said := strings.Join(short, ", ")
+		return w.acted(said+".", "%s", said)
 	}
 	w.decision.Run.Approved = done
 	return w.repeat(ctx, run, dependents(run, waits...))

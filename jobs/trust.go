@@ -87,6 +87,17 @@ func decidePullTrust(e Event, facts TrustFacts, bots []string) Trust {
 	return Trust{Trusted, fmt.Sprintf("%s has %s permission and the head is in this repository", e.Sender.Login, facts.Permission)}
 }
 
+// trustRank orders the levels; a doubt is the lowest.
+func trustRank(level TrustLevel) int {
+	switch level {
+	case Trusted:
+		return 2
+	case Approved:
+		return 1
+	}
+	return 0
+}
+
 func named(name string) string {
 	if name == "" {
 		return ""

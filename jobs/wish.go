@@ -42,6 +42,13 @@ func (p *Planner) comment(ctx context.Context, e Event, d Delivery, decision Dec
 		decision.Outcome, decision.Reason = OutcomeObserve, fmt.Sprintf("%s; the comment holds %s", observing, plural(len(e.Commands), "command"))
 		return decision, nil
 	}
+	facts, err := p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender)
+	if err != nil {
+		return decision, fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
+	}
+	if !roleAtLeast(facts, "write") && !p.asks.take(e.Repository.ID, e.Sender.ID, p.Now()) {
+		return ignore("%s wrote %d comments with commands within the hour already", e.Sender.Login, readersShare)
+	}
 	reply := Reply{Installation: e.Installation, Repository: e.Repository, Comment: *e.Comment, Created: decision.Time}
 	var reasons, texts []string
 	ours := 0
@@ -49,7 +56,7 @@ func (p *Planner) comment(ctx context.Context, e Event, d Delivery, decision Dec
 	for _, c := range e.Commands {
 		one, key := e, CommandKey(*e.Comment, c.Place)
 		one.Commands = []Command{c}
-		part, err := p.settle(ctx, key, func() (Decision, error) { return p.command(ctx, one, key) })
+		part, err := p.settle(ctx, key, func() (Decision, error) { return p.command(ctx, one, facts, key) })
 		if err != nil {
 			return decision, fmt.Errorf("decide about %.40q: %w", c.Text, err)
 		}
@@ -128,9 +135,9 @@ func (w *wish) acted(answer, format string, args ...any) (Decision, error) {
 }
 
 // command decides about one command of a comment.
-func (p *Planner) command(ctx context.Context, e Event, key string) (Decision, error) {
+func (p *Planner) command(ctx context.Context, e Event, facts TrustFacts, key string) (Decision, error) {
 	c := e.Commands[0]
-	w := &wish{p: p, e: e, key: key, decision: Decision{Delivery: key, Time: p.Now(), Happened: e.Comment.Created, Command: c.Text, Run: Describe(e)}}
+	w := &wish{p: p, e: e, key: key, facts: facts, decision: Decision{Delivery: key, Time: p.Now(), Happened: e.Comment.Created, Command: c.Text, Run: Describe(e)}}
 	decision, err := w.decide(ctx, c)
 	var gone *Gone
 	var refusal *Refusal
@@ -152,10 +159,6 @@ func (w *wish) decide(ctx context.Context, c Command) (Decision, error) {
 		return w.refuse("This was written %s ago; commands are carried out within %s. Write it again if you still mean it.",
 			age.Round(time.Minute), CommandLife)
 	}
-	var err error
-	if w.facts, err = w.p.Pulls.Permission(ctx, w.e.Installation, w.e.Repository, w.e.Sender); err != nil {
-		return w.decision, fmt.Errorf("ask what %s may do: %w", w.e.Sender.Login, err)
-	}
 	reason, err := w.locate(ctx)
 	if err != nil {
 		return w.decision, err
@@ -168,7 +171,7 @@ func (w *wish) decide(ctx context.Context, c Command) (Decision, error) {
 		}
 		switch {
 		case declared != nil:
-		case other == "" || !w.mayAnswer():
+		case other == "":
 			return w.leave("there is no command /%s here; another bot may know it", c.Name)
 		default:
 			return w.refuse("There is no command `/%s`; did you mean `/%s`? `/help` lists what there is.", c.Name, other)
@@ -178,16 +181,12 @@ func (w *wish) decide(ctx context.Context, c Command) (Decision, error) {
 	switch {
 	case err != nil:
 		return w.decision, err
-	case !ok && !w.mayAnswer():
-		return w.leave("%s; no answer is left within the hour", why)
 	case !ok:
 		return w.refuse("%s.", why)
 	case reason != "" && !slices.Contains(readCommands, c.Name):
 		return w.refuse("%s", reason)
 	case c.Fault != "":
 		return w.refuse("%s.", c.Fault)
-	case slices.Contains(readCommands, c.Name) && !w.mayAnswer():
-		return w.leave("%s was answered %d times within the hour", w.e.Sender.Login, readersShare)
 	case declared == nil:
 		return w.carry(ctx, c)
 	}
@@ -196,11 +195,6 @@ func (w *wish) decide(ctx context.Context, c Command) (Decision, error) {
 		return w.refuse("%s", fault)
 	}
 	return w.start(ctx, Ask{Command: c.Name, Args: args})
-}
-
-// mayAnswer reports whether the writer may be answered once more: those without write permission a few times an hour.
-func (w *wish) mayAnswer() bool {
-	return roleAtLeast(w.facts, "write") || w.p.asks.take(w.e.Repository.ID, w.e.Sender.ID, w.p.Now())
 }
 
 // lookUp finds a command that the pipeline declares, or else a name that was probably meant.
@@ -225,6 +219,9 @@ func (w *wish) lookUp(ctx context.Context, name string) (declared *DeclaredComma
 // may asks whether the writer may give a command.
 func (w *wish) may(ctx context.Context, name string) (ok bool, why string, err error) {
 	policy := w.p.Rules.Command(name)
+	if ok, why = MayAsk(name, w.e.Sender, w.facts, policy, nil); ok || len(policy.Teams) == 0 {
+		return ok, why, nil
+	}
 	var teams []string
 	for _, team := range policy.Teams {
 		in, err := w.p.People.InTeam(ctx, w.e.Installation, w.e.Repository, team, w.e.Sender)
@@ -447,10 +444,15 @@ func (w *wish) okToTest(ctx context.Context, args []string) (Decision, error) {
 	if w.pull == nil || w.pull.Merged {
 		return w.refuse("There is no open pull request to test here.")
 	}
+	standing, err := w.newest(ctx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return w.decision, err
+	}
 	line := fmt.Sprintf("`/ok-to-test %s`", w.pull.HeadSHA)
 	switch {
-	case w.decision.Run.Trust.Level == Trusted:
-		return w.refuse("Nothing here waits for that: %s.", w.decision.Run.Trust.Reason)
+	case err == nil && standing.State != RunHeld && standing.Outcome == OutcomeRun && standing.Trust.Level == Trusted,
+		err != nil && w.decision.Run.Trust.Level == Trusted:
+		return w.refuse("Nothing here waits for that.")
 	case len(args) == 0:
 		return w.refuse("Say which commit you looked at. To let the newest be built, write this line:\n\n```\n/ok-to-test %s\n```", w.pull.HeadSHA)
 	case len(args) != 1 || !fullSHA.MatchString(strings.ToLower(args[0])):
@@ -461,27 +463,35 @@ func (w *wish) okToTest(ctx context.Context, args []string) (Decision, error) {
 	return w.approvePull(ctx)
 }
 
-// approvePull notes the approval of the pull request's head and starts what it allows.
+// approvePull starts what an approval of the pull request's head allows, and notes it. It is never more than that, whoever
+// approves: no secret and no credential was promised.
 func (w *wish) approvePull(ctx context.Context) (Decision, error) {
 	standing, err := w.newest(ctx)
+	reason := w.decision.Run.Trust.Reason
 	switch {
 	case err == nil && standing.Outcome == OutcomeRun:
 		return w.refuse("This commit is approved already; run %s stands on it.", standing.ID)
-	case err != nil && !errors.Is(err, ErrNotFound):
+	case err == nil:
+		reason = standing.Trust.Reason
+	case !errors.Is(err, ErrNotFound):
 		return w.decision, err
 	}
 	a := Approval{
 		Repository: w.e.Repository.ID, PullRequest: w.pull.Number, BaseRef: w.pull.BaseRef, SHA: w.pull.HeadSHA,
 		By: w.e.Sender, Permission: w.facts.Permission, Cause: w.key, Time: w.p.Now(),
 	}
-	if _, err := w.p.approve(ctx, ApprovalKey(a.Repository, a.PullRequest, a.SHA), a); err != nil {
-		return w.decision, err
-	}
-	w.decision.Approval = &a
-	w.facts.Approval = &a
-	w.decision.Run.Trust = DecideTrust(w.about, w.facts, nil)
+	w.decision.Run.Trust = Trust{Approved, fmt.Sprintf("%s, but %s approved this commit", reason, a.By.Login)}
 	w.decision.Run.Asked = nil // it is the pull request's own run, held until now
-	return w.plan(ctx, nil)
+	w.about.Action = standing.Action
+	d, err := w.plan(ctx, nil)
+	if err != nil || d.Outcome != OutcomeRun {
+		return d, err
+	}
+	if _, err := w.p.approve(ctx, ApprovalKey(a.Repository, a.PullRequest, a.SHA), a); err != nil {
+		return d, err
+	}
+	d.Approval = &a
+	return d, nil
 }
 
 // start plans what was asked for.
@@ -505,14 +515,14 @@ func (w *wish) plan(ctx context.Context, ask *Ask) (Decision, error) {
 	if err != nil {
 		return *d, err
 	}
-	d.Plan = w.p.Pipelines.Plan(in)
+	d.Plan = w.p.planHead(in)
 	switch {
 	case d.Plan.Faulty():
 		f := d.Plan.Faults[0]
 		return w.refuse("%s has %s; the first is in line %d: %s", PipelinePath, plural(len(d.Plan.Faults), "fault"), f.Line, f.Message)
 	case d.Plan.Refusal != "":
 		return w.refuse("%s", d.Plan.Refusal)
-	case !d.Plan.Selected() && ask != nil:
+	case !d.Plan.Selected():
 		return w.refuse("Nothing is to be done: %s.", nothingReason(d.Plan))
 	}
 	conclude(d, "")

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (s *Server) logOf(c echo.Context) (jobs.Run, jobs.Job, jobs.LogKey, error) 
 	if attempt > uint64(newest) {
 		return run, *job, jobs.LogKey{}, refuse(http.StatusNotFound, "The job has had %s so far.", count(newest, "attempt"))
 	}
-	return run, *job, jobs.LogKey{Run: run.ID, Job: job.Name, Attempt: int(attempt)}, nil
+	return run, *job, jobs.LogKey{Run: cmp.Or(job.From, run.ID), Job: job.Name, Attempt: int(attempt)}, nil
 }
 
 // logOver reports whether nothing more can come to a log, although no last chunk may ever have been written.

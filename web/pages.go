@@ -75,10 +75,9 @@ func (s *Server) showRun(c echo.Context) error {
 }
 
 type logPage struct {
-	Run      Run
-	Job      Job
-	Attempt  int
-	Attempts []int // all there were, when there was more than one
+	Run     Run
+	Job     Job
+	Attempt int
 	logTail
 	Live string // address of the lines to come, "" when there are none
 	Raw  string
@@ -98,9 +97,6 @@ func (s *Server) showLog(c echo.Context) error {
 		if j.Name == job.Name {
 			body.Job = j
 		}
-	}
-	for n := 1; n <= body.Job.Attempt && body.Job.Attempt > 1; n++ {
-		body.Attempts = append(body.Attempts, n)
 	}
 	path := logPath(run.ID, job.Name, 0)
 	attempt := logPath(run.ID, job.Name, key.Attempt)[len(path):]

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -358,4 +359,23 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAttemptsAndWishes(t *testing.T) {
+	s := fillSample(t, newWorld(), time.Now())
+	asked := jobs.Asked{By: jobs.Actor{Login: "alice"}, Command: "/retry", URL: "https://github.com/acme/tks/pull/7#issuecomment-1"}
+	d := jobs.Decision{
+		Delivery: "comment-77-0", Outcome: jobs.OutcomeRun, Shown: true, Command: "/retry <b>", Answer: "**Done** <script>", Run: s.green.RunInfo,
+		Plan: jobs.Plan{Jobs: []jobs.PlannedJob{{Name: "image", Kind: jobs.KindBuild, Planned: true, Spec: json.RawMessage(`{}`)}}},
+	}
+	d.Run.ID, d.Run.Root, d.Run.Attempt, d.Run.Asked = "r-again", s.green.ID, 2, &asked
+	run := s.add(t, "issue_comment", d, func(r *jobs.Run) {
+		r.Jobs[0].Taken, r.Jobs[0].From, r.Jobs[0].State, r.Jobs[0].Started = true, s.green.ID, jobs.JobSucceeded, time.Now()
+	})
+	h := s.server(t).Pages()
+	page := body(t, h, "/runs/"+run.ID, http.StatusOK)
+	contains(t, page, "attempt 2, after", "/runs/"+s.green.ID, "asked for by alice", asked.URL)
+	contains(t, body(t, h, "/runs/"+run.ID+"/jobs/image/log", http.StatusOK), "pushing manifest", "the one before")
+	page = body(t, h, "/deliveries/comment-77-0", http.StatusOK)
+	contains(t, page, "/retry &lt;b&gt;", "<strong>Done</strong>", "&lt;script&gt;")
 }

@@ -51,6 +51,11 @@ type Run struct {
 	Reported    bool          `json:"reported"` // GitHub shows the run's end
 	Unreported  string        `json:"unreported,omitempty"`
 	Jobs        []Job         `json:"jobs"`
+	// Of a run that repeats an earlier one: which attempt it is, and the ID of the one before.
+	Attempt int    `json:"attempt,omitempty"`
+	Earlier string `json:"earlier,omitempty"`
+	// Asked is set when a person asked for the run by a command.
+	Asked *jobs.Asked `json:"asked,omitempty"`
 
 	revision uint64
 }
@@ -114,6 +119,9 @@ type Delivery struct {
 	Faults     []jobs.Fault `json:"faults,omitempty"`
 	Notes      []string     `json:"notes,omitempty"`
 	SkipReason string       `json:"skip_reason,omitempty"`
+	Command    string       `json:"command,omitempty"` // what a person asked for, as written
+	Answer     string       `json:"answer,omitempty"`  // what they were told, in Markdown
+	Parts      []string     `json:"parts,omitempty"`   // of a comment: the keys of the decisions about its commands
 }
 
 // Considered is a job that planning looked at, and why it was planned or not.
@@ -137,6 +145,10 @@ func (s *Server) shapeRun(r jobs.Run, revision uint64) Run {
 		Title: firstLine(r.CommitMessage), Actor: r.Actor.Login, State: r.State, Outcome: r.Outcome, Reason: r.Reason,
 		Created: r.Created, Started: r.Started, Finished: r.Finished, Seconds: seconds(r.Started, r.Finished, now),
 		Stop: r.Stop, Reported: r.Reported, Unreported: r.Unreported, Jobs: make([]Job, len(r.Jobs)), revision: revision,
+		Attempt: r.Attempt, Asked: r.Asked,
+	}
+	if r.Root != "" {
+		v.Earlier = jobs.AttemptID(r.Root, r.Attempt-1)
 	}
 	for i, j := range r.Jobs {
 		v.Jobs[i] = Job{
@@ -221,6 +233,7 @@ func shapeDelivery(guid string, d *jobs.Delivery, dec *jobs.Decision, whole bool
 		v.Trust = &dec.Run.Trust
 	}
 	v.Pipeline, v.Faults, v.Notes, v.SkipReason = dec.Plan.Pipeline, dec.Plan.Faults, dec.Plan.Notes, dec.Plan.SkipReason
+	v.Command, v.Answer, v.Parts = dec.Command, dec.Answer, dec.Parts
 	for _, j := range dec.Plan.Jobs {
 		v.Jobs = append(v.Jobs, Considered{
 			Name: j.Name, Kind: j.Kind, Planned: j.Planned, Reason: j.Reason, Needs: j.Needs, If: j.If, Line: j.Line, Fault: j.Fault,

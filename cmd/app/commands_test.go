@@ -78,17 +78,22 @@ func cmdPush(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // pull OWNER/NAME BRANCH USER: a pull request of a branch into main; or pull OWNER/NAME LOGIN:BRANCH USER DIR: of a new
-// branch with DIR's files on that user's fork. $SHA is its head then.
+// branch with DIR's files on that user's fork, or with - for DIR of one that is there. Into another base when one is named.
+// $SHA is its head then.
 func cmdPull(ts *testscript.TestScript, _ bool, args []string) {
-	arguments(ts, args, 3, 4, "pull OWNER/NAME BRANCH USER, or: pull OWNER/NAME LOGIN:BRANCH USER DIR")
+	arguments(ts, args, 3, 5, "pull OWNER/NAME BRANCH USER, or: pull OWNER/NAME LOGIN:BRANCH USER DIR|- [BASE]")
 	w := worldOf(ts)
 	repo, user := w.github.Repository(args[0]), w.github.User(args[2])
-	if login, branch, fork := strings.Cut(args[1], ":"); fork {
+	if login, branch, fork := strings.Cut(args[1], ":"); fork && args[3] != "-" {
 		r, err := w.github.Fork(repo, w.github.User(login))
 		must(ts, err)
 		commit(ts, r, branch, "A stranger's change", login, args[3])
 	}
-	pr, err := repo.OpenPull(githubtest.PullOptions{Title: "A change", Head: args[1], User: user})
+	o := githubtest.PullOptions{Title: "A change", Head: args[1], User: user}
+	if len(args) == 5 {
+		o.Base = args[4]
+	}
+	pr, err := repo.OpenPull(o)
 	must(ts, err)
 	w.pulls[args[0]+" "+strconv.Itoa(pr.Number)] = pr
 	ts.Setenv("SHA", pr.HeadSHA())

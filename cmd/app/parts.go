@@ -36,16 +36,17 @@ func checkouts(c Config) string { return filepath.Join(c.Work.Dir, "checkouts") 
 
 func (p parts) leader() *jobs.Leader {
 	s := p.stores
+	planner := &jobs.Planner{
+		Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
+		Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules,
+		Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
+		Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
+	}
 	return &jobs.Leader{
 		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
 		Recovery: p.recovery(), Replies: s.replies, Replier: p.app,
-		Clock: &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: nextMoment, Now: time.Now, Log: p.log},
-		Planner: &jobs.Planner{
-			Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
-			Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules,
-			Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
-			Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
-		},
+		Clock:   &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: nextMoment, Now: time.Now, Log: p.log},
+		Planner: planner,
 		Scheduler: &jobs.Scheduler{
 			Runs: s.runs, Archive: s.archive, Hints: s.hints, Share: p.c.Work.PerRepository, Now: time.Now, Log: p.log,
 			Resolve: func(run jobs.Run, job jobs.Job) jobs.Resolution { return resolve(run, job, p.rules.Grant(run.RunInfo)) },
@@ -55,7 +56,7 @@ func (p parts) leader() *jobs.Leader {
 		},
 		Reporter: githubapp.NewReporter(githubapp.ReporterConfig{
 			App: p.app, Reports: s.reports, Results: s.results,
-			URL: p.runURL, EnvironmentURL: p.environmentURL, Now: time.Now, Log: p.log,
+			URL: p.runURL, EnvironmentURL: p.environmentURL, Siblings: planner.Siblings, Now: time.Now, Log: p.log,
 		}),
 	}
 }

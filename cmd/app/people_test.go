@@ -234,6 +234,26 @@ func cmdRename(ts *testscript.TestScript, _ bool, args []string) {
 	must(ts, repo.Rename(args[2], worldOf(ts).github.User(args[1])))
 }
 
+// copy OWNER/NAME BRANCH OWNER/NAME BRANCH: the second branch is pushed to the commit that the first is at.
+func cmdCopy(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 4, 4, "copy OWNER/NAME BRANCH OWNER/NAME BRANCH")
+	w := worldOf(ts)
+	from, to := w.github.Repository(args[0]), w.github.Repository(args[2])
+	dir := ts.MkAbs("copy-" + args[3])
+	must(ts, ts.Exec("git", "clone", "--quiet", "--bare", from.CloneURL(from.Owner), dir))
+	must(ts, ts.Exec("git", "-C", dir, "push", "--quiet", to.CloneURL(to.Owner), args[1]+":refs/heads/"+args[3]))
+}
+
+// draft OWNER/NAME BRANCH USER: a pull request of a branch into main that is a draft. $SHA is its head then.
+func cmdDraft(ts *testscript.TestScript, _ bool, args []string) {
+	arguments(ts, args, 3, 3, "draft OWNER/NAME BRANCH USER")
+	w := worldOf(ts)
+	pr, err := w.github.Repository(args[0]).OpenPull(githubtest.PullOptions{Title: "A draft", Head: args[1], User: w.github.User(args[2]), Draft: true})
+	must(ts, err)
+	w.pulls[args[0]+" "+strconv.Itoa(pr.Number)] = pr
+	ts.Setenv("SHA", pr.HeadSHA())
+}
+
 // transfer OWNER/NAME USER OWNER: the repository goes to another owner.
 func cmdTransfer(ts *testscript.TestScript, _ bool, args []string) {
 	arguments(ts, args, 3, 3, "transfer OWNER/NAME USER OWNER")

@@ -63,7 +63,7 @@ func params(env map[string]string) testscript.Params {
 			"repo": cmdRepo, "role": cmdRole, "install": cmdInstall, "push": cmdPush, "pull": cmdPull, "github": cmdGitHub, "nats": cmdNATS,
 			"comment": cmdComment, "edit": cmdEdit, "press": cmdPress, "rerun": cmdRerun, "change": cmdChange,
 			"reacted": cmdReacted, "answered": cmdAnswered, "comments": cmdComments, "deployed": cmdDeployed,
-			"delete": cmdDelete, "rename": cmdRename, "transfer": cmdTransfer, "publish": cmdPublish, "queue": cmdQueue, "team": cmdTeam, "state": cmdState,
+			"delete": cmdDelete, "rename": cmdRename, "transfer": cmdTransfer, "copy": cmdCopy, "draft": cmdDraft, "publish": cmdPublish, "queue": cmdQueue, "team": cmdTeam, "state": cmdState,
 			"hold": cmdHold, "release": cmdRelease, "redeliver": cmdRedeliver, "resend": cmdResend,
 			"secret": cmdSecret, "hook": cmdHook, "adopt": cmdAdopt, "wrote": cmdWrote, "permit": cmdPermit, "freeport": cmdFreePort, "agree": cmdAgree, "proxy": cmdProxy, "proxied": cmdProxied,
 			"serve": cmdServe, "shutdown": cmdShutdown, "kill9": cmdKill9, "died": cmdDied, "begin": cmdBegin, "finish": cmdFinish,

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,11 @@ func sum(all []done) jobs.Result {
 	last := all[len(all)-1]
 	result := jobs.Result{Conclusion: jobs.Success, Details: details(all)}
 	if last.outcome.Failure != nil {
-		return fault(result, last.outcome)
+		result = fault(result, last.outcome)
+		if before := reached(all[:len(all)-1], last.environment); len(before) > 0 {
+			result.Outputs = map[string]any{OutputEnvironments: strings.Join(before, ",")}
+		}
+		return result
 	}
 	var names []string
 	for _, d := range all {
@@ -26,6 +31,20 @@ func sum(all []done) jobs.Result {
 	result.Summary = "rolled out " + strings.Join(names, ", ")
 	result.Outputs = outputs(last)
 	return result
+}
+
+// OutputEnvironments is an output of a job that failed: the environments that it rolled out to before, separated by commas.
+const OutputEnvironments = "environments"
+
+// reached are the environments of steps that were carried out, but for the one that failed.
+func reached(all []done, failed string) []string {
+	var names []string
+	for _, d := range all {
+		if d.environment != failed && !slices.Contains(names, d.environment) {
+			names = append(names, d.environment)
+		}
+	}
+	return names
 }
 
 // fault completes the result of a job that failed.
