@@ -103,7 +103,7 @@ func nextRun(d Decision, earlier Run) Run {
 		j := &r.Jobs[i]
 		before := earlier.Job(j.Name)
 		switch {
-		case j.State != JobWaiting || before == nil:
+		case j.State != JobWaiting || before == nil || before.Unplanned:
 		case slices.Contains(d.Again.Jobs, j.Name):
 			j.Attempt = before.Attempt + 1
 		default:

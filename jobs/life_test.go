@@ -304,6 +304,12 @@ func TestWhoGetsWhat(t *testing.T) {
 		"a bug in planning": {func(w *town) jobs.Event { return w.push("a") }, func(w *town) {
 			w.plan = func(jobs.PlanInput) jobs.Plan { panic("a bug") }
 		}, jobs.OutcomeIgnored, "crashed", false},
+		"a bug in planning a pull request": {func(w *town) jobs.Event { return w.pull(7, "a", 5) }, func(w *town) {
+			w.plan = func(jobs.PlanInput) jobs.Plan { panic("a bug") }
+		}, jobs.OutcomeFault, "crashed", true},
+		"a file that can't be read": {func(w *town) jobs.Event { return w.pull(7, "a", 5) }, func(w *town) {
+			w.unreadable = &jobs.Refusal{Sentence: ".slipway.yaml is a folder"}
+		}, jobs.OutcomeFault, "is a folder", true},
 		"an App that was removed": {func(w *town) jobs.Event { return w.push("a") }, func(w *town) { w.down = &jobs.Gone{Reason: "the App was removed from acme/shop"} }, jobs.OutcomeIgnored, "removed", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -115,18 +115,35 @@ func (p *Planner) standOn(ctx context.Context, run RunInfo, decided time.Time) e
 			return true
 		}
 		known, ok := c.Stands[run.Ref]
-		if ok && (known.Run == run.ID || known.Decided.After(decided)) || !ok && len(c.Stands) >= maxStands {
+		if ok && (known.Run == run.ID || known.Decided.After(decided)) {
+			return false
+		}
+		trusted := run.Trust.Level == Trusted
+		if !ok && len(c.Stands) >= maxStands && !(trusted && c.makeRoom()) {
 			return false
 		}
 		if c.Stands == nil {
 			c.Stands = map[string]Stand{}
 		}
-		c.Stands[run.Ref] = Stand{run.ID, decided}
+		c.Stands[run.Ref] = Stand{run.ID, decided, trusted}
 		if !c.Decided.After(decided) {
 			c.Run, c.Decided = run.ID, decided
 		}
 		return true
 	})
+}
+
+// makeRoom drops the oldest that is not trusted, so that strangers can't keep others from standing on a commit. It reports
+// whether there was one.
+func (r *RefRecord) makeRoom() bool {
+	oldest := ""
+	for ref, s := range r.Stands {
+		if !s.Trusted && (oldest == "" || s.Decided.Before(r.Stands[oldest].Decided)) {
+			oldest = ref
+		}
+	}
+	delete(r.Stands, oldest)
+	return oldest != ""
 }
 
 // leave takes a closed pull request's run from its commit: it says nothing about the commit any more.

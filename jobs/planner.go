@@ -193,13 +193,14 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 		decision.Outcome, decision.Reason = OutcomeIgnored, fmt.Sprintf(format, args...)
 		return decision, nil
 	}
+	var e Event
 	defer func() {
 		if crash := recover(); crash != nil { // a delivery that crashes planning must not crash it for ever
 			p.Log.ErrorContext(ctx, "planning crashed", "delivery", d.GUID, "panic", crash, "stack", string(debug.Stack()))
-			decision, err = ignore("planning this delivery crashed; the server's log has the details")
+			decision, err = p.cannot(ctx, e, d, decision, "planning this delivery crashed; the server's log has the details")
 		}
 	}()
-	e, err := p.Decode(d)
+	e, err = p.Decode(d)
 	var notHandled *NotHandled
 	if errors.As(err, &notHandled) {
 		return ignore("%s", notHandled.Reason)

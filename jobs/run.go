@@ -162,6 +162,7 @@ type RefRecord struct {
 type Stand struct {
 	Run     string    `json:"run"`
 	Decided time.Time `json:"decided"`
+	Trusted bool      `json:"trusted,omitempty"`
 }
 
 // RefKey is the key of the RefRecord of a ref such as refs/heads/main or refs/pull/7/head. Refs hold characters that

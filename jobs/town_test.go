@@ -23,20 +23,21 @@ type town struct {
 	q   *queue.Queue
 	log *slog.Logger
 
-	mu        sync.Mutex
-	heads     map[string]string // ref to SHA
-	history   []string          // SHAs from oldest to newest, for Compare
-	pulls     map[int]jobs.PullRequest
-	perms     map[int64]string
-	plan      func(jobs.PlanInput) jobs.Plan
-	down      error // what GitHub answers while it is set
-	asked     int   // calls to GitHub
-	reported  map[string]jobs.RunState
-	mode      jobs.Mode
-	declared  []jobs.DeclaredCommand
-	schedules []jobs.ScheduleEntry
-	granted   jobs.Grant
-	resolve   func(jobs.Run, jobs.Job) jobs.Resolution
+	mu         sync.Mutex
+	heads      map[string]string // ref to SHA
+	history    []string          // SHAs from oldest to newest, for Compare
+	pulls      map[int]jobs.PullRequest
+	perms      map[int64]string
+	plan       func(jobs.PlanInput) jobs.Plan
+	down       error // what GitHub answers while it is set
+	unreadable error // what it answers about files
+	asked      int   // calls to GitHub
+	reported   map[string]jobs.RunState
+	mode       jobs.Mode
+	declared   []jobs.DeclaredCommand
+	schedules  []jobs.ScheduleEntry
+	granted    jobs.Grant
+	resolve    func(jobs.Run, jobs.Job) jobs.Resolution
 
 	reactions map[int64][]string // by comment
 	answers   map[int64][]string
@@ -248,6 +249,9 @@ func (w *town) Permission(_ context.Context, _ int64, _ jobs.Repository, a jobs.
 func (w *town) File(context.Context, int64, jobs.Repository, string, string) ([]byte, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.unreadable != nil {
+		return nil, false, w.unreadable
+	}
 	return nil, true, w.ask()
 }
 

@@ -118,6 +118,7 @@ type wish struct {
 
 func (w *wish) refuse(format string, args ...any) (Decision, error) {
 	sentence := fmt.Sprintf(format, args...)
+	w.decision.Run.ID, w.decision.Shown, w.decision.Again = "", false, nil
 	w.decision.Outcome, w.decision.Reason, w.decision.Answer = OutcomeRefused, sentence, sentence
 	return w.decision, nil
 }
@@ -484,6 +485,9 @@ func (w *wish) approvePull(ctx context.Context) (Decision, error) {
 	w.decision.Run.Asked = nil // it is the pull request's own run, held until now
 	w.about.Action = standing.Action
 	d, err := w.plan(ctx, nil)
+	if err == nil && d.Outcome == OutcomeNothing {
+		return w.refuse("Nothing would be built: %s.", d.Reason)
+	}
 	if err != nil || d.Outcome != OutcomeRun {
 		return d, err
 	}
@@ -522,7 +526,7 @@ func (w *wish) plan(ctx context.Context, ask *Ask) (Decision, error) {
 		return w.refuse("%s has %s; the first is in line %d: %s", PipelinePath, plural(len(d.Plan.Faults), "fault"), f.Line, f.Message)
 	case d.Plan.Refusal != "":
 		return w.refuse("%s", d.Plan.Refusal)
-	case !d.Plan.Selected():
+	case !d.Plan.Selected() && ask != nil:
 		return w.refuse("Nothing is to be done: %s.", nothingReason(d.Plan))
 	}
 	conclude(d, "")

@@ -45,7 +45,7 @@ func (p parts) leader() *jobs.Leader {
 	return &jobs.Leader{
 		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
 		Recovery: p.recovery(), Replies: s.replies, Replier: p.app,
-		Clock:   &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: nextMoment, Now: time.Now, Log: p.log},
+		Clock:   &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: s.next, Now: time.Now, Log: p.log},
 		Planner: planner,
 		Scheduler: &jobs.Scheduler{
 			Runs: s.runs, Archive: s.archive, Hints: s.hints, Share: p.c.Work.PerRepository, Now: time.Now, Log: p.log,

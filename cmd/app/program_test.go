@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "write what commands print into the scri
 //	PRETEND=1             its kinds of jobs only note what they were asked to do
 //	CRASH=STEP:WHEN[:N]   it dies, as by kill -9, right before or after the Nth time it takes a step such as
 //	                      decisions.create; the step "*" never comes, but lets it print every step it takes
+//	DUE=DURATION          what a pipeline schedules comes due so long after it was pushed, and over and over
 //	CLAIM=DURATION        a worker that is silent for so long has lost its job, and the leader sweeps often
 //	RECOVER=DURATION      GitHub's log of deliveries is read so often; -1s: never, nor are heads compared
 //	SETTLE=DURATION       a head without a decision was missed after so long
@@ -44,6 +45,9 @@ func program() {
 			s.claimTTL, s.sweep = ttl, 500*time.Millisecond
 		}
 		s.recover, s.settle = duration("RECOVER"), duration("SETTLE")
+		if wait := duration("DUE"); wait > 0 {
+			s.next = func(_ jobs.ScheduleEntry, after time.Time) time.Time { return after.Add(wait) }
+		}
 		if at := os.Getenv("CRASH"); at != "" {
 			newCrash(at).wrap(s)
 		}

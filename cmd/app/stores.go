@@ -34,6 +34,8 @@ type stores struct {
 	// waits between two sweeps; how long between two readings of GitHub's delivery log, and how long a head without a
 	// decision may be one whose delivery is on its way. 0 means the usual; recover below 0 means never.
 	claimTTL, sweep, recover, settle time.Duration
+	// When an entry of a timetable comes due after a moment; a test lets it be soon.
+	next func(jobs.ScheduleEntry, time.Time) time.Time
 }
 
 func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
@@ -49,6 +51,7 @@ func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
 		replies:   queue.Set[jobs.Reply](q, queue.Replies),
 		causes:    queue.Set[jobs.Cause](q, queue.Causes),
 		schedules: queue.Set[jobs.Timetable](q, queue.Schedules),
+		next:      nextMoment,
 		meta:      queue.Set[jobs.Start](q, queue.Meta),
 		marks:     queue.Set[jobs.Mark](q, queue.Meta),
 		requests:  queue.Set[jobs.RecoverRequest](q, queue.Meta),
