@@ -209,8 +209,8 @@ func TestACommandIsCarriedOutOnce(t *testing.T) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if fmt.Sprint(w.reactions[1]) != "[eyes rocket]" {
-		t.Errorf("reactions %v", w.reactions[1])
+	if given := fmt.Sprint(w.reactions[1]); given != "[eyes rocket]" && given != "[rocket]" { // it may be done before it is seen
+		t.Errorf("reactions %v", given)
 	}
 }
 
