@@ -32,7 +32,7 @@ func (r *Reporter) project(ctx context.Context, run jobs.Run, results map[string
 	if err != nil || !said || !run.State.Over() {
 		return checks, err
 	}
-	if !speaks && worst != nil { // it spoke before another came to
+	if worst != nil && worst.ID != run.ID { // it spoke before another came to, or before it left the commit
 		r.relay(&whole, *worst)
 	}
 	return append([]Check{whole}, checks...), nil

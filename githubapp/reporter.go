@@ -25,11 +25,11 @@ type ReporterConfig struct {
 	// URL returns the address of a run's page, or "" when there is none to link.
 	URL func(run string) string
 	// EnvironmentURL returns the address of what runs in an environment after a run, or "" when there is none. May be nil.
-	// Siblings are the runs that stand on a run's commit beside it, and whether it stands there itself; nil: it is alone.
-	Siblings       func(ctx context.Context, run jobs.RunInfo) (others []jobs.Run, stands bool, err error)
 	EnvironmentURL func(run jobs.RunInfo, environment string) string
-	Now            func() time.Time // default time.Now
-	Log            *slog.Logger
+	// Siblings are the runs that stand on a run's commit beside it, and whether it stands there itself; nil: it is alone.
+	Siblings func(ctx context.Context, run jobs.RunInfo) (others []jobs.Run, stands bool, err error)
+	Now      func() time.Time // default time.Now
+	Log      *slog.Logger
 }
 
 // A Reporter makes GitHub show runs as they are: their checks, the deployments they make, and what a pull request's comment

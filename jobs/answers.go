@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// readersShare is how many questions somebody without write permission is answered within an hour.
+// readersShare is how many comments with commands of somebody without write permission are looked at within an hour.
 const readersShare = 6
 
 // questions counts what readers ask, so that nobody lets us write comments without end. It is kept in memory: a new leader

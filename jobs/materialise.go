@@ -22,9 +22,6 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 	if err := p.noteSchedule(ctx, d); err != nil {
 		return err
 	}
-	if d.Outcome == OutcomeIgnored && d.Run.Event == EventSchedule {
-		return p.endSchedule(ctx, d.Run.Repository.ID)
-	}
 	superseded, err := p.moveRefs(ctx, d)
 	if err == nil {
 		err = p.noteObserved(ctx, d)

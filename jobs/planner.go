@@ -208,6 +208,9 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	decision.Run, decision.Happened = Describe(e), e.Time
 	switch mode := p.Rules.Mode(e.Repository); {
 	case mode == ModeOff:
+		if err := p.unschedule(ctx, e); err != nil {
+			return decision, err
+		}
 		return ignore("the operator's repositories.allow does not list %s", e.Repository.FullName())
 	case e.Repository.Archived:
 		return ignore("%s is archived", e.Repository.FullName())
@@ -224,6 +227,9 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &gone):
+		if err := p.unschedule(ctx, e); err != nil {
+			return decision, err
+		}
 		return ignore("%s", gone.Reason)
 	case errors.As(err, &refusal):
 		return p.cannot(ctx, e, d, decision, refusal.Sentence)
@@ -237,6 +243,9 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 // waited for for ever.
 func (p *Planner) cannot(ctx context.Context, e Event, d Delivery, decision Decision, sentence string) (Decision, error) {
 	decision.Outcome, decision.Reason = OutcomeIgnored, sentence
+	if e.Kind.Asks() { // it may be asked for again
+		decision.Outcome = OutcomeRefused
+	}
 	if e.Kind != EventPullRequest && e.Kind != EventMergeGroup || decision.Run.SHA == "" || e.beside() != "" {
 		return decision, nil
 	}

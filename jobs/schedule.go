@@ -84,12 +84,13 @@ func (p *Planner) noteSchedule(ctx context.Context, d Decision) error {
 	return err
 }
 
-// endSchedule empties the timetable of a repository that is gone for us, or that the operator took from us.
-func (p *Planner) endSchedule(ctx context.Context, repository int64) error {
-	if p.Timetables == nil {
+// unschedule empties the timetable of a repository that is gone for us, or that the operator took from us, when an entry of it
+// came due.
+func (p *Planner) unschedule(ctx context.Context, e Event) error {
+	if p.Timetables == nil || e.Kind != EventSchedule {
 		return nil
 	}
-	_, err := Change(ctx, p.Timetables, TimetableKey(repository), func(t *Timetable) error {
+	_, err := Change(ctx, p.Timetables, TimetableKey(e.Repository.ID), func(t *Timetable) error {
 		if len(t.Entries) == 0 {
 			return ErrUnchanged
 		}
@@ -97,7 +98,7 @@ func (p *Planner) endSchedule(ctx context.Context, repository int64) error {
 		return nil
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("end the schedule of repository %d: %w", repository, err)
+		return fmt.Errorf("end the schedule of %s: %w", e.Repository.FullName(), err)
 	}
 	return nil
 }

@@ -99,9 +99,9 @@ func (p *Planner) Siblings(ctx context.Context, run RunInfo) (others []Run, stan
 	return others, stands, nil
 }
 
-// Speaks decides which runs on a commit speak in its one check that people require: those of pull requests and merge queues
-// before those of pushes, and among them those that are trusted before those that are not, so that neither a push nor a
-// stranger's twin of a pull request says anything about it. worst is the worst of those that speak and are over; nil when
+// Speaks decides which runs on a commit speak in its one check that people require: those of trusted pull requests and merge
+// queues before those of the default branch, these before those of strangers' pull requests, and these before what else was
+// pushed. So neither a push nor a stranger's twin of a pull request says anything about it. worst is the worst of those that speak and are over; nil when
 // none is.
 func Speaks(run Run, others []Run) (speaks bool, worst *Run) {
 	top := voice(run)
@@ -120,15 +120,18 @@ func Speaks(run Run, others []Run) (speaks bool, worst *Run) {
 	return voice(run) == top, worst
 }
 
+// voice orders who may speak for a commit. What is on the default branch already is not a stranger's to speak of.
 func voice(r Run) int {
-	v := 0
-	if r.Event == EventPullRequest || r.Event == EventMergeGroup {
-		v += 2
+	pull := r.Event == EventPullRequest || r.Event == EventMergeGroup
+	switch {
+	case pull && r.Trust.Level == Trusted:
+		return 3
+	case r.OnDefaultBranch():
+		return 2
+	case pull:
+		return 1
 	}
-	if r.Trust.Level == Trusted {
-		v++
-	}
-	return v
+	return 0
 }
 
 func severity(r Run) int {

@@ -32,6 +32,8 @@ func TestSpeaks(t *testing.T) {
 		return run(id, jobs.EventPullRequest, level, state)
 	}
 	push := run("push", jobs.EventPush, jobs.Trusted, jobs.RunSucceeded)
+	onMain := run("main", jobs.EventPush, jobs.Trusted, jobs.RunSucceeded)
+	onMain.Branch, onMain.Repository.DefaultBranch = "main", "main"
 	for name, c := range map[string]struct {
 		run    jobs.Run
 		others []jobs.Run
@@ -42,6 +44,8 @@ func TestSpeaks(t *testing.T) {
 		"alone and active":                {pull("a", jobs.Trusted, jobs.RunActive), nil, true, ""},
 		"a push beside a pull request":    {push, []jobs.Run{pull("a", jobs.Trusted, jobs.RunFailed)}, false, "a"},
 		"a pull request beside a push":    {pull("a", jobs.Trusted, jobs.RunSucceeded), []jobs.Run{run("push", jobs.EventPush, jobs.Trusted, jobs.RunFailed)}, true, "a"},
+		"a stranger's copy of main":       {pull("e", jobs.Untrusted, jobs.RunHeld), []jobs.Run{onMain}, false, "main"},
+		"a stranger's beside a branch":    {pull("e", jobs.Untrusted, jobs.RunHeld), []jobs.Run{push}, true, "e"},
 		"a merge queue's head":            {run("m", jobs.EventMergeGroup, jobs.Trusted, jobs.RunFailed), []jobs.Run{push}, true, "m"},
 		"a stranger's twin":               {pull("e", jobs.Untrusted, jobs.RunNothing), []jobs.Run{pull("a", jobs.Trusted, jobs.RunFailed)}, false, "a"},
 		"beside a stranger's twin":        {pull("a", jobs.Trusted, jobs.RunSucceeded), []jobs.Run{pull("e", jobs.Untrusted, jobs.RunHeld)}, true, "a"},
