@@ -44,7 +44,7 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 		case err != nil:
 			return decision, err
 		case reason != "" && e.Action == "ready_for_review":
-			return p.further(ctx, e, decision)
+			return p.further(ctx, e, d, decision)
 		case reason != "":
 			return nothing("%s", reason)
 		}
@@ -105,7 +105,7 @@ func (p *Planner) arrived(ctx context.Context, e *Event) (reason string, err err
 
 // further decides about a draft that is ready for review: what waited for that becomes the next attempt of the run that
 // stands on the head, so that the one required check speaks of both.
-func (p *Planner) further(ctx context.Context, e Event, decision Decision) (Decision, error) {
+func (p *Planner) further(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
 	nothing := func(format string, args ...any) (Decision, error) {
 		decision.Outcome, decision.Reason = OutcomeNothing, fmt.Sprintf(format, args...)
 		return decision, nil
@@ -145,6 +145,10 @@ func (p *Planner) further(ctx context.Context, e Event, decision Decision) (Deci
 	}
 	if len(names) == 0 {
 		return nothing("run %s stands on this commit already", run.ID)
+	}
+	if observing, err := p.observing(ctx, e.Repository, d); err != nil || observing != "" {
+		decision.Outcome, decision.Reason = OutcomeObserve, observing
+		return decision, err
 	}
 	decision.Run, decision.Plan, decision.Shown, decision.Outcome = run.again(), plan, true, OutcomeRun
 	decision.Again = &Again{Run: run.ID, Jobs: names}
