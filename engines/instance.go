@@ -206,15 +206,22 @@ search:
 	return nil, errors.New("no free subnet 10.x.y.0/24: too many interfaces hold addresses in 10.0.0.0/8")
 }
 
-// writeJSON replaces path as a whole, so that no reader sees half of it.
+// writeJSON replaces path as a whole, so that no reader sees half of it, and no other writer another's.
 func writeJSON(path string, v any) error {
 	content, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, append(content, '\n'), 0o600); err != nil {
+	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // readable by its owner only
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	_, err = temporary.Write(append(content, '\n'))
+	if err = errors.Join(err, temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary.Name()))
+	}
+	return nil
 }
