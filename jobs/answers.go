@@ -13,14 +13,14 @@ import (
 // readersShare is how many comments with commands of somebody without write permission are looked at within an hour.
 const readersShare = 6
 
-// questions counts what readers ask, so that nobody lets us write comments without end. It is kept in memory: a new leader
-// counts afresh.
+// questions counts the comments of readers, so that nobody lets us ask GitHub and answer without end. It is kept in memory: a
+// new leader counts afresh.
 type questions struct {
 	mu    sync.Mutex
 	asked map[[2]int64][]time.Time // by repository and account
 }
 
-// take reports whether one more may be answered.
+// take reports whether one more may be looked at, and counts it.
 func (q *questions) take(repository, account int64, now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -41,12 +41,8 @@ func (q *questions) take(repository, account int64, now time.Time) bool {
 func (w *wish) help(ctx context.Context) (Decision, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "What @%s may ask for here:\n\n| command | what it does |\n|---|---|\n", w.e.Sender.Login)
-	listed := func(name string) (bool, error) {
-		ok, _, err := w.listed(ctx, name)
-		return ok, err
-	}
 	for _, c := range BuiltinCommands() {
-		ok, err := listed(c[0])
+		ok, err := w.offers(ctx, c[0])
 		if err != nil {
 			return w.decision, err
 		}
@@ -59,7 +55,7 @@ func (w *wish) help(ctx context.Context) (Decision, error) {
 		return w.decision, fmt.Errorf("read the pipeline's commands: %w", err)
 	}
 	for _, c := range commands {
-		ok, err := listed(c.Name)
+		ok, err := w.offers(ctx, c.Name)
 		if err != nil {
 			return w.decision, err
 		}
@@ -74,12 +70,15 @@ func (w *wish) help(ctx context.Context) (Decision, error) {
 	return w.acted(b.String(), "listed the commands")
 }
 
-// listed is may without counting the question.
-func (w *wish) listed(ctx context.Context, name string) (bool, string, error) {
-	if slices.Contains(readCommands, name) {
-		return true, "", nil
+// offers reports whether /help lists a command for the writer. What can't be told, such as a team that may not be looked into,
+// is left out.
+func (w *wish) offers(ctx context.Context, name string) (bool, error) {
+	ok, _, err := w.may(ctx, name)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return false, nil
 	}
-	return w.may(ctx, name)
+	return ok, err
 }
 
 // cell is a text within a Markdown table.

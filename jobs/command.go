@@ -7,6 +7,8 @@ type Command struct {
 	Place int    `json:"place"`
 	Line  int    `json:"line"` // in the comment, from 1
 	Name  string `json:"name"` // lower case, without the slash and the prefix
+	// Addressed is set when the prefix says that the command is for us, whatever its name.
+	Addressed bool `json:"addressed,omitempty"`
 	// What follows the name. Both are nil when there is a Fault.
 	Args  []string          `json:"args,omitempty"`  // by position, without their quotes
 	Named map[string]string `json:"named,omitempty"` // written key=value

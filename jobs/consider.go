@@ -217,17 +217,13 @@ func (p *Planner) current(ctx context.Context, e *Event, facts *TrustFacts) (rea
 		}
 	}
 	e.PullRequest, e.Message = &now, now.Message
-	if facts.Approval, err = p.approvalOf(ctx, *e); err != nil {
-		return "", err
-	}
-	approval := facts.Approval
 	if now.HeadRepo == e.Repository.ID {
 		if *facts, err = p.Pulls.Permission(ctx, e.Installation, e.Repository, e.Sender); err != nil {
 			return "", fmt.Errorf("ask what %s may do: %w", e.Sender.Login, err)
 		}
-		facts.Approval = approval
 	}
-	return "", nil
+	facts.Approval, err = p.approvalOf(ctx, *e)
+	return "", err
 }
 
 // already tells of a run that stands on this very head of the pull request, so that reopening it or marking it ready

@@ -53,7 +53,7 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	stored, failed := 0, error(nil)
-	for i, attempt := range missing {
+	for _, attempt := range missing {
 		created, err := r.fetch(ctx, attempt)
 		var later *Later
 		if err != nil && (ctx.Err() != nil || errors.As(err, &later)) {
@@ -62,7 +62,7 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 		if err != nil { // one that can't be had must not keep back the others
 			r.Log.WarnContext(ctx, "a delivery in GitHub's log could not be fetched; it is tried again", "delivery", attempt.GUID, "event", attempt.Event, "error", err)
 			if failed == nil {
-				failed, now = err, missing[i].At.Add(-time.Second)
+				failed, now = err, attempt.At.Add(-time.Second)
 			}
 		}
 		if created {

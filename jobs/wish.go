@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,6 +172,8 @@ func (w *wish) decide(ctx context.Context, c Command) (Decision, error) {
 		}
 		switch {
 		case declared != nil:
+		case other == "" && c.Addressed:
+			return w.refuse("%s.", cmp.Or(c.Fault, fmt.Sprintf("There is no command `/%s` here; `/help` lists what there is", c.Name)))
 		case other == "":
 			return w.leave("there is no command /%s here; another bot may know it", c.Name)
 		default:

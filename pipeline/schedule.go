@@ -9,6 +9,8 @@ import (
 	_ "time/tzdata" // time zones mean the same on every machine, also where none are installed
 
 	"github.com/netresearch/go-cron"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
 // leastBetween is the least time between two moments of a schedule.
@@ -48,10 +50,7 @@ func face(t time.Time) time.Time {
 
 // String names a schedule within a file. An event's Schedule is this text.
 func (s Schedule) String() string {
-	if s.Timezone == "" {
-		return s.Cron
-	}
-	return s.Cron + " " + s.Timezone
+	return jobs.ScheduleEntry{Cron: s.Cron, Timezone: s.Timezone}.String()
 }
 
 // Schedules are the schedules that the jobs of a pipeline file wait for, each once, at most 20. Faulty ones are left out.

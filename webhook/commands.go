@@ -128,7 +128,7 @@ func (o CommandOptions) read(after string) (c jobs.Command, ours bool) {
 	} else if o.RequirePrefix && o.Prefix != "" {
 		return c, false
 	}
-	c.Name, c.Rest = strings.ToLower(name), rest
+	c.Name, c.Rest, c.Addressed = strings.ToLower(name), rest, addressed
 	known := len(o.Names) == 0 || slices.Contains(o.Names, c.Name)
 	switch {
 	case addressed && !commandForm.MatchString(name):

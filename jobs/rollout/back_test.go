@@ -118,21 +118,7 @@ func TestRollbackRefuses(t *testing.T) {
 		"an approved stranger's":             {backSpec, func(t *jobs.Task) { t.Run.Trust.Level = jobs.Approved }, "untrusted"},
 		"no release":                         {`{"environments": ["staging"], "helm": [{"chart": "", "namespace": "shop"}], "rollback": {}}`, nil, "names no release"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			untouched := &cluster{}
-			task := backTask(t, c.spec)
-			if c.change != nil {
-				c.change(&task)
-			}
-			_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Match: match}).Run(t.Context(), task)
-			var refusal *jobs.Refusal
-			if !errors.As(err, &refusal) || !strings.Contains(refusal.Sentence, c.want) {
-				t.Errorf("got %v, want a refusal with %q", err, c.want)
-			}
-			if len(untouched.back)+len(untouched.got) != 0 {
-				t.Error("a cluster was asked all the same")
-			}
-		})
+		t.Run(name, func(t *testing.T) { refused(t, backTask(t, c.spec), c.change, c.want) })
 	}
 }
 

@@ -131,21 +131,24 @@ func TestRolloutRefuses(t *testing.T) {
 		"a timeout out of bounds": {`{"environments": ["staging"], "helm": [{"chart": "c", "namespace": "shop", "timeout": "2h"}]}`, nil, "timeout"},
 		"an unknown field":        {`{"environments": ["staging"], "hlem": []}`, nil, "can't be read"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			untouched := &cluster{}
-			task := task(t, c.spec)
-			if c.change != nil {
-				c.change(&task)
-			}
-			_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Match: match}).Run(t.Context(), task)
-			var refusal *jobs.Refusal
-			if !errors.As(err, &refusal) || !strings.Contains(refusal.Sentence, c.want) {
-				t.Errorf("got %v, want a refusal with %q", err, c.want)
-			}
-			if len(untouched.got) != 0 {
-				t.Error("a cluster was asked all the same")
-			}
-		})
+		t.Run(name, func(t *testing.T) { refused(t, task(t, c.spec), c.change, c.want) })
+	}
+}
+
+// refused fails the test unless a task is refused with a sentence, and no cluster is asked for anything.
+func refused(t *testing.T, task jobs.Task, change func(*jobs.Task), want string) {
+	t.Helper()
+	if change != nil {
+		change(&task)
+	}
+	untouched := &cluster{}
+	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Match: match}).Run(t.Context(), task)
+	var refusal *jobs.Refusal
+	if !errors.As(err, &refusal) || !strings.Contains(refusal.Sentence, want) {
+		t.Errorf("got %v, want a refusal with %q", err, want)
+	}
+	if len(untouched.back)+len(untouched.got) != 0 {
+		t.Error("a cluster was asked all the same")
 	}
 }
 
