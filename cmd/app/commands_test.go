@@ -244,9 +244,9 @@ func cmdBegin(ts *testscript.TestScript, _ bool, args []string) {
 	must(ts, worldOf(ts).begin(ctx, named(ts, args)))
 }
 
-// finish: lets the jobs that wait for it go on.
-func cmdFinish(ts *testscript.TestScript, _ bool, _ []string) {
-	must(ts, os.WriteFile(ts.Getenv("GATE"), nil, 0o600))
+// finish [too]: lets the jobs that wait for it go on.
+func cmdFinish(ts *testscript.TestScript, _ bool, args []string) {
+	must(ts, os.WriteFile(strings.Join(append([]string{ts.Getenv("GATE")}, args...), "-"), nil, 0o600))
 }
 
 // github down|up: GitHub can't be reached, and can again. Or: github fail OPERATION KIND before|after TIMES, with KIND a

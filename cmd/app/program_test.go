@@ -55,8 +55,8 @@ func program() {
 }
 
 // A pretender is a kind that notes each job it is given in the file $BUILT. How the job's image or release is called
-// decides what becomes of it: "fails" fails, "waits" takes until the file $GATE is there, "slow" takes until it is no
-// longer wanted, "trouble" meets trouble of ours the first two times. All others succeed at once.
+// decides what becomes of it: "fails" fails, "waits" and "waits-too" take until the file $GATE or $GATE-too is there, "slow"
+// takes until it is no longer wanted, "trouble" meets trouble of ours the first two times. All others succeed at once.
 type pretender struct{ kind jobs.KindName }
 
 func (p pretender) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
@@ -75,9 +75,9 @@ func (p pretender) Run(ctx context.Context, task jobs.Task) (jobs.Result, error)
 	case "slow":
 		<-ctx.Done()
 		return jobs.Result{}, ctx.Err()
-	case "waits":
+	case "waits", "waits-too":
 		err := wait(ctx, "the gate to open", func() (bool, error) {
-			_, err := os.Stat(os.Getenv("GATE"))
+			_, err := os.Stat(os.Getenv("GATE") + strings.TrimPrefix(name, "waits"))
 			return err == nil, nil
 		})
 		if err != nil {
