@@ -25,6 +25,15 @@ type Ask struct {
 	Rollback *AskPlace // /rollback: the same, taken back by Helm's history
 	Command  string    // name of a command that the pipeline declares
 	Args     map[string]any
+	Dispatch *AskDispatch // /dispatch: a workflow, whether the pipeline has a job for it or not
+}
+
+// An AskDispatch is a workflow to be dispatched, with its inputs as they were written.
+type AskDispatch struct {
+	Workflow   string            `json:"workflow"`
+	Repository string            `json:"repository,omitempty"` // owner/name; "" for the one it was asked in
+	Ref        string            `json:"ref,omitempty"`        // "" for that of the run
+	Inputs     map[string]string `json:"inputs,omitempty"`
 }
 
 // An AskPlace is an environment, and perhaps one release in it.
@@ -52,6 +61,13 @@ type Stopping struct {
 	Run    string `json:"run"`
 	Job    string `json:"job,omitempty"` // "" for the whole run
 	Reason string `json:"reason"`
+}
+
+// An Ordering is an order for one job under way.
+type Ordering struct {
+	Run string `json:"run"`
+	Job string `json:"job"`
+	Order
 }
 
 // An Approval is somebody's word that a pull request's exact commit may be built, or that an exact commit may go to an
@@ -99,6 +115,7 @@ func BuiltinCommands() [][3]string {
 		{"build", "/build [job…]", "build this commit's images, or only the jobs named"},
 		{"deploy", "/deploy <environment> [release] [ref=…]", "roll this commit out, or another"},
 		{"rollback", "/rollback <environment> [release] [revision=N]", "take a rollout back to the revision before, or to N"},
+		{"dispatch", "/dispatch <workflow> [input=value…]", "start a GitHub Actions workflow here and follow it"},
 		{"approve", "/approve <environment>", "let a rollout that waits for approval go on"},
 		{"ok-to-test", "/ok-to-test <sha>", "let this exact commit of a stranger's pull request be built"},
 		{"cancel", "/cancel [job]", "stop what is queued or running here"},

@@ -42,6 +42,7 @@ func (p *Planner) click(ctx context.Context, e Event, d Delivery, decision Decis
 	w := &wish{p: p, e: e, key: d.GUID, decision: decision}
 	w.decision.Command = strings.TrimSpace(string(e.Kind) + " " + e.Check.Button)
 	switch {
+	case !run.State.Over() && e.Kind == EventButton && e.Check.Button == ButtonApprove && underway(run, job) != nil:
 	case newest.ID != run.ID && !newest.State.Over():
 		return w.acted("", "run %s, attempt %d, is under way already", newest.ID, newest.attempt())
 	case !newest.State.Over():
@@ -64,7 +65,20 @@ func (p *Planner) click(ctx context.Context, e Event, d Delivery, decision Decis
 	if age := p.Now().Sub(d.Received); age > CommandLife && command != "retry" {
 		return w.refuse("the click came %s ago, and is carried out within %s", age.Round(time.Minute), CommandLife)
 	}
+	if j := underway(newest, job); j != nil && command == "approve" && !newest.State.Over() {
+		return w.letGoOn(newest, *j)
+	}
 	return w.press(ctx, newest, job)
+}
+
+// underway is the job, or with "" the run's only one, when it waits on GitHub for an approval.
+func underway(run Run, job string) *Job {
+	for i := range run.Jobs {
+		if j := &run.Jobs[i]; j.Parked && !j.State.Over() && len(j.Awaits) > 0 && (job == "" || j.Name == job) {
+			return j
+		}
+	}
+	return nil
 }
 
 // commandOf is the command that a click stands for: who may give it, may click.
@@ -96,6 +110,7 @@ func (p *Planner) clicked(ctx context.Context, e Event) (Run, string, error) {
 		err = ErrNotFound // not what we wrote there
 	}
 	_, job, _ := strings.Cut(check, " / ")
+	job, _, _ = strings.Cut(job, "#") // a later round of the same job
 	return run, job, err
 }
 

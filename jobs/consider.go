@@ -266,13 +266,47 @@ func (p *Planner) input(ctx context.Context, e Event, decision Decision, ask *As
 		return in, err
 	}
 	if !in.HasFile {
-		_, in.HasDockerfile, err = read("Dockerfile")
-		return in, err
+		if _, in.HasDockerfile, err = read("Dockerfile"); err != nil {
+			return in, err
+		}
+		return p.withWorkflows(ctx, in)
 	}
 	if !in.Changes.Known && p.Pipelines.NeedsChanges(in) {
-		in.Changes, err = p.changes(ctx, e)
+		if in.Changes, err = p.changes(ctx, e); err != nil {
+			return in, err
+		}
 	}
-	return in, err
+	return p.withWorkflows(ctx, in)
+}
+
+// withWorkflows reads the workflow files that the plan depends on.
+func (p *Planner) withWorkflows(ctx context.Context, in PlanInput) (PlanInput, error) {
+	if in.Trust.Level != Trusted {
+		return in, nil
+	}
+	for _, ref := range p.Pipelines.Workflows(in) {
+		file, err := p.workflowFile(ctx, in.Run, ref)
+		if err != nil {
+			return in, fmt.Errorf("read the workflow %s: %w", ref.Workflow, err)
+		}
+		in.Workflows = append(in.Workflows, file)
+	}
+	return in, nil
+}
+
+// workflowFile reads one. The run's own is read at its commit, like the pipeline file.
+func (p *Planner) workflowFile(ctx context.Context, run RunInfo, ref WorkflowRef) (WorkflowFile, error) {
+	if ref.Repository != "" || ref.Ref != "" || !strings.Contains(ref.Workflow, ".") {
+		return p.Actions.WorkflowFile(ctx, run.Installation, run.Repository, ref)
+	}
+	file := WorkflowFile{WorkflowRef: ref, Path: ".github/workflows/" + ref.Workflow}
+	var found bool
+	var err error
+	file.Content, found, err = p.Commits.File(ctx, run.Installation, run.Repository, run.SHA, file.Path)
+	if err == nil && !found {
+		file.Problem = fmt.Sprintf("there is no %s at %s", file.Path, Abbreviate(run.SHA))
+	}
+	return file, err
 }
 
 func (p *Planner) changes(ctx context.Context, e Event) (Changes, error) {

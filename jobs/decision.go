@@ -18,6 +18,7 @@ const (
 	OutcomeIgnored Outcome = "ignored" // not an event we act on, or not ours to handle
 	OutcomeActed   Outcome = "acted"   // what a person asked for was done or answered, beside or without a run
 	OutcomeRefused Outcome = "refused" // what a person asked for was refused
+	OutcomeNoted   Outcome = "noted"   // news that a job waits for
 )
 
 // A Decision is what planning concluded for one delivery: stored once under the delivery's GUID, with the whole plan,
@@ -43,6 +44,7 @@ type Decision struct {
 	Parts    []string   `json:"parts,omitempty"`    // of a comment: the keys of the decisions about its commands
 	Again    *Again     `json:"again,omitempty"`    // the run repeats an earlier one
 	Stops    []Stopping `json:"stops,omitempty"`    // what is to end
+	Orders   []Ordering `json:"orders,omitempty"`   // what jobs under way are told
 	Approval *Approval  `json:"approval,omitempty"` // given by this
 	Answer   string     `json:"answer,omitempty"`   // Markdown for who asked; empty when reaction and checks say all
 	Reply    *Reply     `json:"reply,omitempty"`    // of a comment: what its writer is shown
@@ -115,6 +117,8 @@ type PlanInput struct {
 	HasDockerfile bool
 	// Stale is set when the commit is behind its branch: what moves tags or releases is not planned.
 	Stale string
+	// Workflows are the files that dispatch jobs name, as Pipelines.Workflows asked for them.
+	Workflows []WorkflowFile
 	// Ask narrows the plan to what a person asked for; triggers and paths are not looked at then.
 	Ask   *Ask
 	Grant Grant

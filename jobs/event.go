@@ -18,10 +18,18 @@ const (
 	EventCommand     EventKind = "command"     // slash commands in a comment, or one of them
 	EventButton      EventKind = "button"      // a click on a button of one of our checks
 	EventRerun       EventKind = "rerun"       // a click on Re-run at a check or a suite
+	EventWorkflow    EventKind = "workflow"    // news of a workflow run or of one of its jobs
+	EventChecked     EventKind = "checked"     // another App's check, or a status, of a commit ended
+	EventRequest     EventKind = "request"     // what a machine asked for by the API, or somebody on the command line
 )
 
 // Asks reports whether the event is a person's wish about what is there already, not news about the repository.
-func (k EventKind) Asks() bool { return k == EventCommand || k == EventButton || k == EventRerun }
+func (k EventKind) Asks() bool {
+	return k == EventCommand || k == EventButton || k == EventRerun || k == EventRequest
+}
+
+// News reports whether the event tells how something outside stands that a job may wait for.
+func (k EventKind) News() bool { return k == EventWorkflow || k == EventChecked }
 
 // An Event is a delivery in our words. It holds what the payload said; what is true now is asked at GitHub (Facts).
 type Event struct {
@@ -55,6 +63,16 @@ type Event struct {
 	// Args are the arguments of a command that the pipeline declares, by name: string, bool, int64 or float64.
 	Args  map[string]any `json:"args,omitempty"`
 	Check *CheckClick    `json:"check,omitempty"`
+
+	Workflow *WorkflowRun `json:"workflow,omitempty"` // as far as the payload tells
+	Checked  *Checked     `json:"checked,omitempty"`
+	Request  *Request     `json:"request,omitempty"`
+}
+
+// Checked says that another App's check or a status of a commit ended.
+type Checked struct {
+	SHA  string `json:"sha"`
+	Name string `json:"name,omitempty"` // of the check or the status's context; "" for a whole suite
 }
 
 // A MergeGroup is a head that a merge queue made: the base with one or more pull requests merged into it.

@@ -14,8 +14,10 @@ type KindName string
 
 // The kinds there are.
 const (
-	KindBuild  KindName = "build"
-	KindDeploy KindName = "deploy"
+	KindBuild    KindName = "build"
+	KindDeploy   KindName = "deploy"
+	KindDispatch KindName = "dispatch"
+	KindAwait    KindName = "await"
 )
 
 // A Kind carries one claimed job to a result. It is called again after a crash or a lost claim, so it must find out
@@ -27,6 +29,27 @@ const (
 type Kind interface {
 	Run(ctx context.Context, task Task) (Result, error)
 }
+
+// A Stopper is a Kind whose jobs have something at work outside, which must be told to stop. When such a job's run is cancelled or
+// superseded after it was claimed once, it does not just end: Stop is called, with the same rules as Run, and its result is final.
+type Stopper interface {
+	Kind
+	Stop(ctx context.Context, task Task, stop Stop) (Result, error)
+}
+
+// An Order is what a person asked of a job that is under way.
+type Order struct {
+	Do    string    `json:"do"` // OrderApprove
+	By    Actor     `json:"by"`
+	Cause string    `json:"cause"` // key of the decision: each counts once
+	Time  time.Time `json:"time"`
+}
+
+// OrderApprove lets what the job waits for go on.
+const OrderApprove = "approve"
+
+// maxOrders bounds the orders kept of a job; the oldest go first.
+const maxOrders = 20
 
 // A Task is all a kind is given. What is not in it, a job may not touch.
 type Task struct {
@@ -41,6 +64,15 @@ type Task struct {
 	// Newest reports whether the run's commit is still the newest of its ref; what moves forward asks it just
 	// before it moves anything (invariant 8). When it is not, reason says what is newer.
 	Newest func(ctx context.Context) (ok bool, reason string, err error)
+	// Watch asks for the job to be called again soon after news about a topic came: a WorkflowTopic, or a CommitTopic with the
+	// names of the checks it waits for. What came before is not told: look after asking.
+	Watch func(ctx context.Context, topic string, names ...string) error
+	// Orders are what people asked of the job since it began, oldest first.
+	Orders []Order
+	// Earlier is the run of the job's attempt before this one, or "".
+	Earlier string
+	// Began is when the job was first claimed.
+	Began time.Time
 	// Lock keeps others of this installation of Slipway from the same named thing while do runs.
 	Lock func(ctx context.Context, name string, do func(context.Context) error) error
 }
@@ -111,10 +143,16 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Cause }
 
-// A Later error says that a job must wait for something known, such as another's turn. It costs no patience.
+// A Later error says that a job must wait for something known, such as another's turn. It costs no patience, and while it waits the
+// job holds no worker. News about what it watches call it sooner.
 type Later struct {
 	After  time.Duration // try again no sooner than this
 	Reason string        // clause for people: "release tks/api is being rolled out by run r-…"
+	// Progress says how what goes on outside stands: the job counts as under way, with Reason as its title, and what is in here
+	// is shown. Its conclusion is not looked at.
+	Progress *Result
+	// Awaits are environments, as GitHub names them, that somebody must approve there first. They need Progress.
+	Awaits []string
 }
 
 func (l *Later) Error() string { return "later: " + l.Reason }
@@ -130,6 +168,15 @@ var (
 type Grant struct {
 	Push         []PushGrant        `json:"push,omitempty"`
 	Environments []EnvironmentGrant `json:"environments,omitempty"`
+	// Workflows says in which repositories workflows may be dispatched, in lower case; the run's own is among them.
+	Workflows []WorkflowGrant `json:"workflows,omitempty"`
+}
+
+// A WorkflowGrant names a repository whose workflows a job may dispatch.
+type WorkflowGrant struct {
+	Repository string   `json:"repository"`      // owner/name, in lower case
+	Files      []string `json:"files,omitempty"` // patterns of workflow files' names; none for all
+	Refs       []string `json:"refs,omitempty"`  // patterns of branches and tags; none for all
 }
 
 // A PushGrant names images a job may push. Name patterns are in GitHub's filter dialect, already expanded.
@@ -147,6 +194,8 @@ type EnvironmentGrant struct {
 	// Approvals says who must approve each commit before it is rolled out there; the zero value asks for nobody.
 	Approvals ApprovalRule `json:"approvals,omitzero"`
 	URL       string       `json:"url,omitempty"` // where people reach what runs there; http or https
+	// RequiredChecks names checks and statuses of other Apps that must have succeeded on the commit before it is rolled out there.
+	RequiredChecks []string `json:"required_checks,omitempty"`
 }
 
 // An ApprovalRule asks for so many people of the lists; with both lists empty, of those with write permission.

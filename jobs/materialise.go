@@ -14,6 +14,17 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 			return err
 		}
 	}
+	for _, o := range d.Orders {
+		_, err := Change(ctx, p.Runs, o.Run, func(run *Run) error {
+			if !run.Order(o.Job, o.Order) {
+				return ErrUnchanged
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("tell %s of run %s: %w", o.Job, o.Run, err)
+		}
+	}
 	if d.Reply != nil {
 		if _, err := p.Replies.Create(ctx, ReplyKey(d.Reply.Comment), *d.Reply); err != nil && !errors.Is(err, ErrExists) {
 			return fmt.Errorf("note the reply: %w", err)
@@ -47,7 +58,7 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 		run = nextRun(d, earlier)
 	}
 	if superseded != "" {
-		run.RequestStop(superseded, p.Now())
+		run.RequestStop(Stop{Reason: superseded, Time: p.Now(), Superseded: true})
 	}
 	if err := p.Index.AppendRun(ctx, RunEntry{ID: run.ID, Repository: run.Repository.ID, Name: run.Repository.FullName(), Created: run.Created}); err != nil {
 		return fmt.Errorf("list run %s: %w", run.ID, err)
@@ -61,7 +72,7 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 // end stops a run or one of its jobs; what is over stays as it is.
 func (p *Planner) end(ctx context.Context, s Stopping) error {
 	if s.Job == "" {
-		return p.stop(ctx, s.Run, s.Reason)
+		return p.stop(ctx, s.Run, Stop{Reason: s.Reason, Time: p.Now()})
 	}
 	_, err := Change(ctx, p.Runs, s.Run, func(run *Run) error {
 		if !run.RequestJobStop(s.Job, s.Reason, p.Now()) {

@@ -230,7 +230,8 @@ func (p *Planner) mayMove(ctx context.Context, ref RefRecord, d Decision) (move 
 		return false, fmt.Sprintf("superseded by run %s on %s", ref.Run, Abbreviate(ref.SHA)), nil
 	case d.Run.Event == EventPullRequest:
 		if ref.Run != "" {
-			err = p.stop(ctx, ref.Run, fmt.Sprintf("superseded by a newer push, %s", Abbreviate(d.Run.SHA)))
+			reason := fmt.Sprintf("superseded by a newer push, %s", Abbreviate(d.Run.SHA))
+			err = p.stop(ctx, ref.Run, Stop{Reason: reason, Time: p.Now(), Superseded: true})
 		}
 		return err == nil, "", err
 	case d.Run.Branch != "" && ref.SHA != d.Judged && ref.SHA != d.Run.SHA:
@@ -241,9 +242,9 @@ func (p *Planner) mayMove(ctx context.Context, ref RefRecord, d Decision) (move 
 	return !ref.Decided.After(d.Time), "", nil
 }
 
-func (p *Planner) stop(ctx context.Context, id, reason string) error {
+func (p *Planner) stop(ctx context.Context, id string, stop Stop) error {
 	_, err := Change(ctx, p.Runs, id, func(run *Run) error {
-		if !run.RequestStop(reason, p.Now()) {
+		if !run.RequestStop(stop) {
 			return ErrUnchanged
 		}
 		return nil

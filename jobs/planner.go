@@ -44,8 +44,16 @@ type Pipelines interface {
 	NeedsChanges(in PlanInput) bool
 	// Commands are the commands that a pipeline file declares; those with faults are left out.
 	Commands(file []byte, path string) []DeclaredCommand
+	// Workflows are the workflow files that the plan depends on: those that dispatch jobs name. It is asked only for trusted runs.
+	Workflows(in PlanInput) []WorkflowRef
 	// Schedules are the moments that a pipeline file waits for; those with faults are left out.
 	Schedules(file []byte, path string) []ScheduleEntry
+}
+
+// Actions answers what planning asks GitHub about workflows.
+type Actions interface {
+	// WorkflowFile reads a workflow file. What is not there is the file's Problem, not an error.
+	WorkflowFile(ctx context.Context, installation int64, repo Repository, ref WorkflowRef) (WorkflowFile, error)
 }
 
 // An Index is the list of all runs.
@@ -75,6 +83,8 @@ type Planner struct {
 	Pulls     Pulls
 	Commits   Commits
 	People    People
+	Places    Places
+	Actions   Actions
 	Rules     Rules
 	Pipelines Pipelines
 	Suggest   func(word string, names []string) string // which of the names a word was probably meant to be, or ""
@@ -88,6 +98,8 @@ type Planner struct {
 	Approvals Records[Approvals]
 	Replies   Records[Reply]
 	Causes    Records[Cause]
+	Watches   Records[Watch]
+	Workflows Records[WorkflowRun]
 	// Timetables are where schedules are kept; nil leaves them alone.
 	Timetables Records[Timetable]
 	Decided    func(Outcome)                   // told of every decision made; may be nil
@@ -205,7 +217,16 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	} else if err != nil {
 		return ignore("the payload can't be read as a %s event: %v", d.Event, err)
 	}
+	if err == nil && e.Kind == EventRequest {
+		err = p.placeRequest(ctx, &e)
+	}
 	decision.Run, decision.Happened = Describe(e), e.Time
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return p.cannot(ctx, e, d, decision, refusal.Sentence)
+	} else if err != nil {
+		return decision, err
+	}
 	switch mode := p.Rules.Mode(e.Repository); {
 	case mode == ModeOff:
 		if err := p.unschedule(ctx, e); err != nil {
@@ -219,12 +240,15 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	switch {
 	case e.Kind == EventCommand:
 		consider = p.comment
+	case e.Kind == EventRequest:
+		consider = p.request
+	case e.Kind == EventWorkflow || e.Kind == EventChecked:
+		consider = p.hear
 	case e.Kind.Asks():
 		consider = p.click
 	}
 	decided, err := consider(ctx, e, d, decision)
 	var gone *Gone
-	var refusal *Refusal
 	switch {
 	case errors.As(err, &gone):
 		if err := p.unschedule(ctx, e); err != nil {

@@ -12,7 +12,9 @@ func ReplayGUID(guid string, n int) string { return formGUID(fmt.Sprintf("replay
 // in which they did.
 func Replayable(d Delivery) error {
 	switch d.Event {
-	case "issue_comment", "commit_comment", "check_run", "check_suite":
+	case "workflow_run", "workflow_job", "status":
+		return &Refusal{Sentence: fmt.Sprintf("%s deliveries tell how something stood at that moment, and start nothing: they are not replayed", d.Event)}
+	case "issue_comment", "commit_comment", "check_run", "check_suite", RequestDelivery:
 		return &Refusal{Sentence: fmt.Sprintf("%s deliveries are what somebody asked for at that moment, and are not replayed: ask anew on GitHub; "+
 			"`slipway deliveries explain` tells what was decided", d.Event)}
 	}
@@ -32,9 +34,9 @@ func (p *Planner) Rehearse(ctx context.Context, d Delivery) (Decision, error) {
 // forgetful is a planner that knows nothing of what was decided about any ref, and is the same otherwise.
 func (p *Planner) forgetful() *Planner {
 	return &Planner{
-		Decode: p.Decode, Pulls: p.Pulls, Commits: p.Commits, People: p.People, Rules: p.Rules, Pipelines: p.Pipelines, Suggest: p.Suggest,
+		Decode: p.Decode, Pulls: p.Pulls, Commits: p.Commits, People: p.People, Places: p.Places, Actions: p.Actions, Rules: p.Rules, Pipelines: p.Pipelines, Suggest: p.Suggest,
 		Bots: p.Bots, Decisions: p.Decisions, Runs: p.Runs, Archive: p.Archive, Refs: forgotten{p.Refs}, Index: p.Index, Meta: p.Meta,
-		Approvals: p.Approvals, Replies: p.Replies, Causes: p.Causes, Timetables: p.Timetables, Decided: p.Decided, Held: p.Held, Now: p.Now, Log: p.Log,
+		Approvals: p.Approvals, Replies: p.Replies, Causes: p.Causes, Watches: p.Watches, Workflows: p.Workflows, Timetables: p.Timetables, Decided: p.Decided, Held: p.Held, Now: p.Now, Log: p.Log,
 	}
 }
 

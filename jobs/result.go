@@ -15,6 +15,7 @@ const (
 	Cancelled Conclusion = "cancelled"
 	TimedOut  Conclusion = "timed_out"
 	Skipped   Conclusion = "skipped"
+	Neutral   Conclusion = "neutral" // counts as success
 )
 
 // Limits of a Result; what is beyond is cut, and says so.

@@ -36,6 +36,8 @@ type Run struct {
 type Stop struct {
 	Reason string    `json:"reason"` // sentence for people: "superseded by a newer push, 3f2c…"
 	Time   time.Time `json:"time"`
+	// Superseded means that nobody asked for it: a newer commit took its place.
+	Superseded bool `json:"superseded,omitempty"`
 }
 
 // RunState is where a run stands, derived from its jobs.
@@ -71,8 +73,16 @@ type Job struct {
 	Taken bool `json:"taken,omitempty"`
 	// From is the run in which a taken job was done, where its log is.
 	From string `json:"from,omitempty"`
-	// Awaits are the environments whose approval a held job waits for.
+	// Awaits are the environments whose approval a held job waits for, or one under way on GitHub.
 	Awaits []string `json:"awaits,omitempty"`
+	// Round counts how often a job under way went on after such a wait: each is shown by a check of its own.
+	Round int `json:"round,omitempty"`
+	// Outside means that what the job started outside must be told to stop before the job may end. Parked means that it is under
+	// way outside, and needs no worker until there is news; Woken that news came while a worker was at it.
+	Outside bool    `json:"outside,omitempty"`
+	Parked  bool    `json:"parked,omitempty"`
+	Woken   bool    `json:"woken,omitempty"`
+	Orders  []Order `json:"orders,omitempty"`
 	// Stop asks for this job alone to end.
 	Stop *Stop `json:"stop,omitempty"`
 
@@ -88,7 +98,7 @@ type Job struct {
 
 	Started  time.Time `json:"started,omitzero"` // first claim of this attempt
 	Finished time.Time `json:"finished,omitzero"`
-	// How it ended, in short. The whole Result is the record under ResultKey.
+	// How it ended, in short. The whole Result is the record under ResultKey; of a parked job, how it stands.
 	Summary   string         `json:"summary,omitempty"`
 	Outputs   map[string]any `json:"outputs,omitempty"`
 	ResultKey string         `json:"result_key,omitempty"`

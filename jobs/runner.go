@@ -28,8 +28,9 @@ type Runner struct {
 	Name    string // of this replica, shown as the worker
 	Kinds   map[KindName]Slot
 	Runs    Set[Run]
-	Results Records[Result]
+	Results Set[Result]
 	Refs    Records[RefRecord]
+	Watches Records[Watch]
 	Hints   Hints
 	Leases  Leases
 	Logs    Logs
@@ -52,6 +53,7 @@ type Runner struct {
 type work struct {
 	job    string
 	token  string
+	stops  bool // it was claimed to be stopped
 	cancel context.CancelCauseFunc
 }
 
@@ -125,7 +127,7 @@ func (r *Runner) check(ctx context.Context, id string) {
 	for _, w := range mine {
 		if j, err := run.held(w.job, w.token); err != nil {
 			w.cancel(ErrClaimLost)
-		} else if run.stopOf(j) != nil {
+		} else if run.stopOf(j) != nil && !w.stops {
 			w.cancel(ErrCancelled)
 		}
 	}
@@ -133,7 +135,8 @@ func (r *Runner) check(ctx context.Context, id string) {
 
 // work claims the hinted job, carries it to its end and stores that.
 func (r *Runner) work(ctx context.Context, kind Kind, hint Hint, ack func(context.Context) error) error {
-	run, claim, err := r.claim(ctx, hint)
+	stopper, _ := kind.(Stopper)
+	run, claim, err := r.claim(ctx, hint, stopper != nil)
 	switch {
 	case errors.Is(err, ErrUnchanged): // nothing to claim: the hint is old
 		return ack(ctx)
@@ -145,23 +148,34 @@ func (r *Runner) work(ctx context.Context, kind Kind, hint Hint, ack func(contex
 	}
 	job := *run.Job(hint.Job)
 	log := r.Log.With("run", run.ID, "job", job.Name, "attempt", job.Attempt, "claim", job.Claims)
-	log.InfoContext(ctx, "claimed")
+	level := slog.LevelInfo
+	if job.Parked { // each piece of news makes a claim
+		level = slog.LevelDebug
+	}
+	log.Log(ctx, level, "claimed")
 
 	jobCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(ErrShutdown) })()
-	stopped := r.hold(jobCtx, cancel, run.ID, job.Name, claim.Token)
+	stop := run.stopOf(&job)
+	stopped := r.hold(jobCtx, run.ID, &work{job.Name, claim.Token, stop != nil, cancel})
 
 	lines := newLogWriter(jobCtx, r.Logs, LogKey{run.ID, job.Name, job.Attempt}, job.Claims, r.Mask, r.Now)
-	result, err := r.call(jobCtx, kind, r.task(run, job, claim, lines))
+	result, err := r.call(func() (Result, error) {
+		if stop != nil {
+			return stopper.Stop(jobCtx, r.task(run, job, claim, lines), *stop)
+		}
+		return kind.Run(jobCtx, r.task(run, job, claim, lines))
+	})
 	err = r.settle(context.WithoutCancel(ctx), run, job, claim, lines, result, err, context.Cause(jobCtx), log)
 	cancel(nil)
 	stopped()
 	return err
 }
 
-// claim takes the hinted job by compare-and-swap. ErrUnchanged means that there is nothing to take.
-func (r *Runner) claim(ctx context.Context, hint Hint) (Run, Claim, error) {
+// claim takes the hinted job by compare-and-swap, and notes whether it has to be stopped outside from now on. ErrUnchanged means that
+// there is nothing to take.
+func (r *Runner) claim(ctx context.Context, hint Hint, outside bool) (Run, Claim, error) {
 	claim := Claim{Token: rand.Text(), Worker: r.Name, Time: r.Now()}
 	for {
 		run, revision, err := r.Runs.Get(ctx, hint.Run)
@@ -171,12 +185,14 @@ func (r *Runner) claim(ctx context.Context, hint Hint) (Run, Claim, error) {
 		if err != nil {
 			return run, claim, fmt.Errorf("read run %s: %w", hint.Run, err)
 		}
-		if j := run.Job(hint.Job); j == nil || j.State != JobOffered || run.stopOf(j) != nil {
+		j := run.Job(hint.Job)
+		if j == nil || j.State != JobOffered || run.stopOf(j) != nil && !j.Outside {
 			return run, claim, ErrUnchanged
 		}
 		if err := run.Take(hint.Job, claim); err != nil {
 			return run, claim, err
 		}
+		j.Outside = outside
 		_, err = r.Runs.Update(ctx, hint.Run, run, revision)
 		if errors.Is(err, ErrConflict) {
 			continue
@@ -190,12 +206,11 @@ func (r *Runner) claim(ctx context.Context, hint Hint) (Run, Claim, error) {
 
 // hold keeps the claim's lease until the job's context ends, and ends that when the lease is lost. The returned
 // function waits for the lease to be given up.
-func (r *Runner) hold(ctx context.Context, cancel context.CancelCauseFunc, run, job, token string) (stopped func()) {
+func (r *Runner) hold(ctx context.Context, run string, w *work) (stopped func()) {
 	ttl := r.ClaimTTL
 	if ttl == 0 {
 		ttl = DefaultClaimTTL
 	}
-	w := &work{job, token, cancel}
 	r.mu.Lock()
 	r.working[run] = append(r.working[run], w)
 	r.mu.Unlock()
@@ -203,17 +218,17 @@ func (r *Runner) hold(ctx context.Context, cancel context.CancelCauseFunc, run, 
 	go func() {
 		defer close(done)
 		defer r.drop(run, w)
-		key := ClaimKey(token)
-		revision, err := r.Leases.Acquire(ctx, key, token, ttl)
+		key := ClaimKey(w.token)
+		revision, err := r.Leases.Acquire(ctx, key, w.token, ttl)
 		if err != nil {
 			if ctx.Err() == nil {
-				r.Log.WarnContext(ctx, "can't hold a claim", "run", run, "job", job, "error", err)
+				r.Log.WarnContext(ctx, "can't hold a claim", "run", run, "job", w.job, "error", err)
 			}
-			cancel(ErrClaimLost)
+			w.cancel(ErrClaimLost)
 			return
 		}
-		revision = hold(ctx, r.Leases, key, token, ttl, revision)
-		cancel(ErrClaimLost) // does nothing when the context ended for another reason
+		revision = hold(ctx, r.Leases, key, w.token, ttl, revision)
+		w.cancel(ErrClaimLost) // does nothing when the context ended for another reason
 		release(ctx, r.Leases, key, revision, r.Log)
 	}()
 	return func() { <-done }
@@ -236,7 +251,15 @@ func (r *Runner) drop(run string, w *work) {
 }
 
 func (r *Runner) task(run Run, job Job, claim Claim, log *logWriter) Task {
+	earlier := ""
+	if job.Attempt > 1 {
+		earlier = AttemptID(run.root(), run.attempt()-1)
+	}
 	return Task{
+		Orders: job.Orders, Earlier: earlier, Began: job.Started,
+		Watch: func(ctx context.Context, topic string, names ...string) error {
+			return r.watchTopic(ctx, topic, Watcher{Run: run.ID, Job: job.Name, Names: names})
+		},
 		Run: run.RunInfo, Job: job.Name, Attempt: job.Attempt, Claim: claim.Token, Spec: job.Spec,
 		Grant: r.Grants(run.RunInfo), Source: r.Source, Log: log,
 		Newest: func(ctx context.Context) (bool, string, error) { return r.newest(ctx, run.RunInfo) },
@@ -247,13 +270,13 @@ func (r *Runner) task(run Run, job Job, claim Claim, log *logWriter) Task {
 }
 
 // call runs the kind; a panic in it is an error of ours.
-func (r *Runner) call(ctx context.Context, kind Kind, task Task) (result Result, err error) {
+func (r *Runner) call(kind func() (Result, error)) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return kind.Run(ctx, task)
+	return kind()
 }
 
 // newest reports whether the run's commit is still the one its ref stands at, as far as planning knows. What planning
@@ -290,10 +313,15 @@ func (r *Runner) settle(ctx context.Context, run Run, job Job, claim Claim, line
 		lines.close(false)
 		log.WarnContext(ctx, "the claim is lost; whoever has it now goes on")
 		return nil
+	case err != nil && errors.Is(cause, ErrCancelled) && job.Outside:
+		return handBack("it is being stopped", 0, false)
 	case err != nil && errors.Is(cause, ErrCancelled):
 		result = Result{Conclusion: Cancelled, Summary: r.stopReason(ctx, run.ID, job.Name)}
 	case err != nil && errors.Is(cause, ErrShutdown):
 		return handBack("its worker was shut down", 0, false)
+	case errors.As(err, &later) && later.Progress != nil:
+		lines.close(false)
+		return r.park(ctx, run.ID, job, claim, *later, log)
 	case errors.As(err, &later):
 		lines.printf("waiting: %s", later.Reason)
 		return handBack(later.Reason, max(later.After, time.Second), false)
@@ -323,13 +351,48 @@ func (r *Runner) settle(ctx context.Context, run Run, job Job, claim Claim, line
 		return fmt.Errorf("store the result of %s of %s: %w", job.Name, run.ID, err)
 	}
 	log.InfoContext(ctx, "finished", "conclusion", result.Conclusion, "summary", result.Summary, "cause", result.Cause)
-	return r.store(ctx, run.ID, func(now *Run) error {
+	err = r.store(ctx, run.ID, func(now *Run) error {
 		err := now.Finish(job.Name, claim.Token, result, key, r.Now())
 		if j := now.Job(job.Name); err == nil && r.Finished != nil {
 			r.Finished(j.Kind, j.State, j.Finished.Sub(j.Started))
 		}
 		return err
 	})
+	if err == nil && job.Parked {
+		r.forget(ctx, job.ResultKey)
+	}
+	return err
+}
+
+// park stores how a job stands whose work goes on outside, and that it needs no worker until there is news.
+func (r *Runner) park(ctx context.Context, run string, job Job, claim Claim, later Later, log *slog.Logger) error {
+	key := ResultKey(run, job.Name, job.Attempt, job.Claims)
+	progress := r.masked(*later.Progress).Bound()
+	if err := r.keep(ctx, func() error { _, err := r.Results.Create(ctx, key, progress); return err }); err != nil && !errors.Is(err, ErrExists) {
+		return fmt.Errorf("store how %s of %s stands: %w", job.Name, run, err)
+	}
+	later.Reason = r.Mask(later.Reason)
+	until := r.Now().Add(max(later.After, time.Second))
+	log.DebugContext(ctx, "parked", "why", later.Reason, "until", until)
+	err := r.store(ctx, run, func(now *Run) error { return now.Park(job.Name, claim.Token, later, key, until) })
+	if err == nil {
+		r.forget(ctx, job.ResultKey)
+	}
+	return err
+}
+
+// forget removes how a job stood before; what is left behind goes with age.
+func (r *Runner) forget(ctx context.Context, key string) {
+	if key == "" {
+		return
+	}
+	_, revision, err := r.Results.Get(ctx, key)
+	if err == nil {
+		err = r.Results.Delete(ctx, key, revision)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrConflict) {
+		r.Log.DebugContext(ctx, "remove how a job stood before", "key", key, "error", err)
+	}
 }
 
 // store changes a run, trying for as long as a claim lives.

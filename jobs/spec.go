@@ -34,3 +34,23 @@ type HelmSpec struct {
 	Set        map[string]any `json:"set,omitempty"`          // dotted path to value; types are kept
 	Timeout    string         `json:"timeout,omitempty"`      // such as 5m; default 5m, at most 30m
 }
+
+// DispatchSpec is what `dispatch:` in a pipeline file says, once its expressions are evaluated.
+type DispatchSpec struct {
+	Workflow   string         `json:"workflow"`             // file name below .github/workflows, or the workflow's ID
+	Repository string         `json:"repository,omitempty"` // owner/name; default: this one. Another must be granted by the operator
+	Ref        string         `json:"ref,omitempty"`        // branch or tag; default: the run's own, in another repository its default branch
+	Inputs     map[string]any `json:"inputs,omitempty"`     // by name; text, numbers, true or false
+	Timeout    string         `json:"timeout,omitempty"`    // such as 45m; default 1h, at most 24h. Then the workflow run is cancelled
+	Wait       *bool          `json:"wait,omitempty"`       // default true; false: the job is done as soon as the workflow run is known
+	// Whether a newer push to the pull request cancels the workflow run; default false: it goes on without being followed.
+	CancelOnSupersede bool `json:"cancel_on_supersede,omitempty"`
+	RetryFailedJobs   int  `json:"retry_failed_jobs,omitempty"` // how often the failed jobs of the workflow run are run again by themselves; at most 5
+}
+
+// AwaitSpec is what `await:` in a pipeline file says, once its expressions are evaluated.
+type AwaitSpec struct {
+	// Checks and statuses of other Apps on this commit, by name; a workflow's job as JOB or as WORKFLOW / JOB.
+	Checks  []string `json:"checks"`
+	Timeout string   `json:"timeout,omitempty"` // such as 45m; default 1h, at most 24h
+}

@@ -277,7 +277,25 @@ func (w *wish) approve(ctx context.Context, environment string) (Decision, error
 			return w.approveRun(ctx, run, environment)
 		}
 	}
+	active, err := w.active(ctx)
+	if err != nil {
+		return w.decision, err
+	}
+	for _, run := range active {
+		for _, j := range run.Jobs {
+			if j.Parked && slices.Contains(j.Awaits, environment) {
+				return w.letGoOn(run, j)
+			}
+		}
+	}
 	return w.refuse("Nothing waits for an approval of `%s` here.", environment)
+}
+
+// letGoOn orders a job under way to let what it waits for on GitHub go on, in the name of who asked.
+func (w *wish) letGoOn(run Run, j Job) (Decision, error) {
+	order := Order{Do: OrderApprove, By: w.e.Sender, Cause: w.key, Time: w.p.Now()}
+	w.decision.Orders = []Ordering{{Run: run.ID, Job: j.Name, Order: order}}
+	return w.acted("", "%s lets %s go on to %s", w.e.Sender.Login, j.Name, strings.Join(j.Awaits, ", "))
 }
 
 // approveRun notes an approval of what of a run waits for an environment, "" for all that wait, and goes on when there are

@@ -34,6 +34,9 @@ func (j *Job) end(to JobState, summary string, now time.Time) error {
 	}
 	j.Summary, j.Finished = Cut(summary, MaxSummary), now
 	j.Claim, j.Waiting, j.NotBefore = nil, "", time.Time{}
+	if to != JobHeld && len(j.Awaits) > 0 {
+		j.Awaits, j.Round = nil, j.Round+1
+	}
 	return nil
 }
 
@@ -112,8 +115,11 @@ func (r *Run) advance(j *Job, now time.Time, resolve Resolve) (bool, error) {
 	if j.State.Over() || j.State == JobRunning {
 		return false, nil
 	}
-	if stop := r.stopOf(j); stop != nil {
+	if stop := r.stopOf(j); stop != nil && !j.Outside {
 		return true, j.end(JobCancelled, stop.Reason, now)
+	} else if stop != nil && !j.NotBefore.IsZero() && j.Troubles == 0 { // a worker tells what is outside
+		j.NotBefore = time.Time{}
+		return true, nil
 	}
 	if j.State != JobWaiting {
 		return false, nil
@@ -183,11 +189,41 @@ func (r *Run) derive() RunState {
 }
 
 // RequestStop asks for the run to end. The first reason stays. It reports whether that changed anything.
-func (r *Run) RequestStop(reason string, now time.Time) bool {
+func (r *Run) RequestStop(stop Stop) bool {
 	if r.State.Over() || r.Stop != nil {
 		return false
 	}
-	r.Stop = &Stop{Reason: reason, Time: now}
+	r.Stop = &stop
+	return true
+}
+
+// Wake lets a job that waits for news be taken up at once. It reports whether that changed anything.
+func (r *Run) Wake(job string) bool {
+	j := r.Job(job)
+	switch {
+	case j == nil:
+		return false
+	case j.State == JobQueued && !j.NotBefore.IsZero():
+		j.NotBefore = time.Time{}
+		return true
+	case j.State == JobRunning && !j.Woken:
+		j.Woken = true
+		return true
+	}
+	return false
+}
+
+// Order gives a job under way an order, once for its cause. It reports whether that changed anything.
+func (r *Run) Order(job string, order Order) bool {
+	j := r.Job(job)
+	if j == nil || j.State.Over() || slices.ContainsFunc(j.Orders, func(o Order) bool { return o.Cause == order.Cause }) {
+		return false
+	}
+	j.Orders = append(j.Orders, order)
+	if n := len(j.Orders) - maxOrders; n > 0 {
+		j.Orders = j.Orders[n:]
+	}
+	r.Wake(job)
 	return true
 }
 
@@ -216,13 +252,16 @@ func (r *Run) Take(job string, claim Claim) error {
 	if j == nil {
 		return fmt.Errorf("claim %s: %w", job, ErrNotFound)
 	}
-	if r.stopOf(j) != nil {
+	if r.stopOf(j) != nil && !j.Outside {
 		return ErrCancelled
 	}
 	if err := j.move(JobRunning); err != nil {
 		return err
 	}
-	j.Claim, j.Waiting, j.NotBefore = &claim, "", time.Time{}
+	j.Claim, j.NotBefore, j.Woken = &claim, time.Time{}, false
+	if !j.Parked { // it goes on as it stood
+		j.Waiting = ""
+	}
 	j.Claims++
 	if j.Started.IsZero() {
 		j.Started = claim.Time
@@ -252,10 +291,34 @@ func (r *Run) HandBack(job, token, why string, notBefore time.Time, trouble bool
 	if err := j.move(JobQueued); err != nil {
 		return err
 	}
-	j.Claim, j.Waiting, j.NotBefore = nil, Cut(why, MaxSummary), notBefore
+	j.Claim, j.NotBefore = nil, notBefore
+	if !j.Parked || trouble {
+		j.Waiting = Cut(why, MaxSummary)
+	}
 	if trouble {
 		j.Troubles++
 	}
+	return nil
+}
+
+// Park returns a claimed job whose work goes on outside: until then, or until it is woken, it needs no worker. How it stands is
+// stored under key.
+func (r *Run) Park(job, token string, later Later, key string, until time.Time) error {
+	j, err := r.held(job, token)
+	if err != nil {
+		return err
+	}
+	if err := j.move(JobQueued); err != nil {
+		return err
+	}
+	j.Claim, j.Waiting, j.ResultKey, j.Parked, j.Troubles = nil, Cut(later.Reason, MaxSummary), key, true, 0
+	if j.NotBefore = until; j.Woken {
+		j.NotBefore, j.Woken = time.Time{}, false
+	}
+	if len(j.Awaits) > 0 && len(later.Awaits) == 0 {
+		j.Round++
+	}
+	j.Awaits = later.Awaits
 	return nil
 }
 
@@ -266,7 +329,7 @@ func (r *Run) Finish(job, token string, result Result, key string, now time.Time
 		return err
 	}
 	state := map[Conclusion]JobState{
-		Success: JobSucceeded, Failure: JobFailed, TimedOut: JobFailed, Cancelled: JobCancelled, Skipped: JobSkipped,
+		Success: JobSucceeded, Neutral: JobSucceeded, Failure: JobFailed, TimedOut: JobFailed, Cancelled: JobCancelled, Skipped: JobSkipped,
 	}[result.Conclusion]
 	if state == "" {
 		return fmt.Errorf("job %s ended with the unknown conclusion %q", job, result.Conclusion)

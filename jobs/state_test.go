@@ -141,7 +141,7 @@ func TestFinishedJobsStayFinished(t *testing.T) {
 	if err := r.Finish("a", "t-a", jobs.Result{Conclusion: jobs.Failure}, "", noon); !errors.Is(err, jobs.ErrNotYours) {
 		t.Errorf("a finished job was finished again: %v", err)
 	}
-	if r.RequestStop("late", noon) {
+	if r.RequestStop(jobs.Stop{Reason: "late", Time: noon}) {
 		t.Error("a finished run was stopped")
 	}
 }
@@ -180,7 +180,7 @@ func TestStop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !r.RequestStop("superseded", noon) || r.RequestStop("again", noon) {
+	if !r.RequestStop(jobs.Stop{Reason: "superseded", Time: noon}) || r.RequestStop(jobs.Stop{Reason: "again", Time: noon}) {
 		t.Fatal("stopping is not once")
 	}
 	advance(t, &r, asWritten)

@@ -54,10 +54,10 @@ func (s *Sweeper) depth(active []Run) {
 	if s.Depth == nil {
 		return
 	}
-	waiting := map[KindName]int{KindBuild: 0, KindDeploy: 0}
+	waiting := map[KindName]int{KindBuild: 0, KindDeploy: 0, KindDispatch: 0, KindAwait: 0}
 	for _, run := range active {
 		for _, j := range run.Jobs {
-			if j.State == JobQueued || j.State == JobOffered {
+			if !j.Parked && (j.State == JobQueued || j.State == JobOffered) {
 				waiting[j.Kind]++
 			}
 		}

@@ -45,6 +45,7 @@ type town struct {
 	sweep time.Duration
 
 	build func(context.Context, jobs.Task) (jobs.Result, error)
+	halt  func(jobs.Task, jobs.Stop) (jobs.Result, error) // set before the first replica: builds have something at work outside
 }
 
 func newTown(t testing.TB) *town { return newTownOn(t, queue.Memory()) }
@@ -88,15 +89,19 @@ func (w *town) replica(name string) (stop func()) {
 		Sweeper:  &jobs.Sweeper{Runs: runs, Leases: w.q.Leases(), Hints: w.q.Hints(), Grace: 2 * time.Second, Now: time.Now, Log: w.log},
 		Reporter: w, Replies: queue.Set[jobs.Reply](w.q, queue.Replies), Replier: w, Runs: runs, TTL: 3 * time.Second, Sweep: w.sweep, Log: w.log,
 	}
-	kind := jobs.Slot{Kind: kindFunc(func(ctx context.Context, task jobs.Task) (jobs.Result, error) {
+	var build jobs.Kind = kindFunc(func(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		w.mu.Lock()
 		build := w.build
 		w.mu.Unlock()
 		return build(ctx, task)
-	}), Count: 2}
+	})
+	if w.halt != nil {
+		build = stopper{build, w.halt}
+	}
+	kind := jobs.Slot{Kind: build, Count: 2}
 	runner := &jobs.Runner{
 		Name: name, Kinds: map[jobs.KindName]jobs.Slot{jobs.KindBuild: kind}, Runs: runs, Results: queue.Set[jobs.Result](w.q, queue.Results),
-		Refs: queue.Set[jobs.RefRecord](w.q, queue.Refs), Hints: w.q.Hints(), Leases: w.q.Leases(), Logs: w.q.Logs(),
+		Refs: queue.Set[jobs.RefRecord](w.q, queue.Refs), Watches: queue.Set[jobs.Watch](w.q, queue.Watches), Hints: w.q.Hints(), Leases: w.q.Leases(), Logs: w.q.Logs(),
 		Grants: func(jobs.RunInfo) jobs.Grant { return jobs.Grant{} }, Mask: jobs.NewMask([]string{"hunter22"}), ClaimTTL: 3 * time.Second, Now: time.Now, Log: w.log,
 	}
 	var wg sync.WaitGroup
@@ -121,10 +126,35 @@ func (w *town) planner() *jobs.Planner {
 		Decisions: queue.Set[jobs.Decision](w.q, queue.Decisions), Runs: queue.Set[jobs.Run](w.q, queue.Runs),
 		Archive: queue.Set[jobs.Run](w.q, queue.Archive), Refs: queue.Set[jobs.RefRecord](w.q, queue.Refs), Index: w.q,
 		Meta: queue.Set[jobs.Start](w.q, queue.Meta), Now: time.Now, Log: w.log,
-		People: w, Suggest: func(string, []string) string { return "" },
+		People: w, Places: w, Actions: w, Suggest: func(string, []string) string { return "" },
 		Approvals: queue.Set[jobs.Approvals](w.q, queue.Approvals), Replies: queue.Set[jobs.Reply](w.q, queue.Replies),
+		Watches: queue.Set[jobs.Watch](w.q, queue.Watches), Workflows: queue.Set[jobs.WorkflowRun](w.q, queue.Workflows),
 		Causes: queue.Set[jobs.Cause](w.q, queue.Causes), Timetables: queue.Set[jobs.Timetable](w.q, queue.Schedules),
 	}
+}
+
+func (w *town) Workflows(jobs.PlanInput) []jobs.WorkflowRef { return nil }
+
+// Repository finds any repository by its name, but for one.
+func (w *town) Repository(_ context.Context, name string) (int64, jobs.Repository, error) {
+	if name != "acme/shop" {
+		return 0, jobs.Repository{}, &jobs.Refusal{Sentence: "the App is not installed on " + name}
+	}
+	return 3, jobs.Repository{ID: 5, Owner: "acme", Name: "shop", DefaultBranch: "main"}, nil
+}
+
+func (w *town) WorkflowFile(_ context.Context, _ int64, _ jobs.Repository, ref jobs.WorkflowRef) (jobs.WorkflowFile, error) {
+	return jobs.WorkflowFile{WorkflowRef: ref, Problem: "there are no workflows in this town"}, nil
+}
+
+// A stopper is a kind with something at work outside.
+type stopper struct {
+	jobs.Kind
+	stop func(jobs.Task, jobs.Stop) (jobs.Result, error)
+}
+
+func (s stopper) Stop(_ context.Context, task jobs.Task, stop jobs.Stop) (jobs.Result, error) {
+	return s.stop(task, stop)
 }
 
 type kindFunc func(context.Context, jobs.Task) (jobs.Result, error)
@@ -138,6 +168,9 @@ func (w *town) deliver(guid string, e jobs.Event) {
 		e.Repository = jobs.Repository{ID: 5, Owner: "acme", Name: "shop", DefaultBranch: "main"}
 	}
 	e.Installation, e.Delivery = 3, guid
+	if e.Kind == jobs.EventRequest { // names no more than its repository
+		e.Installation, e.Repository = 0, jobs.Repository{}
+	}
 	if e.Sender.ID == 0 {
 		e.Sender = jobs.Actor{ID: 9, Login: "alice", Type: "User"}
 	}

@@ -263,6 +263,8 @@ func (w *wish) carry(ctx context.Context, c Command) (Decision, error) {
 		return w.start(ctx, Ask{Build: true, Jobs: c.Args})
 	case "deploy":
 		return w.deploy(ctx, c)
+	case "dispatch":
+		return w.dispatch(ctx, c)
 	default:
 		return w.rollback(ctx, c)
 	}
@@ -335,6 +337,14 @@ func (w *wish) deploy(ctx context.Context, c Command) (Decision, error) {
 		}
 	}
 	return w.start(ctx, Ask{Deploy: &place})
+}
+
+// dispatch starts a workflow and follows it, with the inputs as they were written.
+func (w *wish) dispatch(ctx context.Context, c Command) (Decision, error) {
+	if len(c.Args) != 1 {
+		return w.refuse("Write `/dispatch <workflow> [input=value…]`, such as `/dispatch hello.yaml name=Slipway`.")
+	}
+	return w.start(ctx, Ask{Dispatch: &AskDispatch{Workflow: c.Args[0], Inputs: c.Named}})
 }
 
 // rollback takes a rollout back. It is about what runs in the environment, not about the commit where it was asked: the

@@ -12,17 +12,22 @@ type Bucket string
 
 // The buckets. What is kept for a limited time counts from the record's last change.
 const (
-	Decisions Bucket = "decisions" // by delivery GUID; kept 35 days: proof that a delivery was handled
-	Runs      Bucket = "runs"      // active runs, by run ID; kept until deleted
-	Archive   Bucket = "archive"   // finished runs, by run ID; kept 90 days, the oldest go first when full
-	Refs      Bucket = "refs"      // by jobs.RefKey; kept 400 days
-	Results   Bucket = "results"   // by jobs.ResultKey; kept 90 days, the oldest go first when full
-	Reports   Bucket = "reports"   // by run and check; kept 90 days
-	Approvals Bucket = "approvals" // by jobs.ApprovalKey and jobs.EnvironmentApprovalKey; kept 400 days
-	Replies   Bucket = "replies"   // by jobs.ReplyKey; kept 35 days: proof that a comment was answered
-	Causes    Bucket = "causes"    // by a digest of a request's content; kept 35 days
-	Schedules Bucket = "schedules" // by jobs.TimetableKey; kept until deleted
-	Meta      Bucket = "meta"      // small facts of the installation itself; kept until deleted
+	Decisions  Bucket = "decisions"  // by delivery GUID; kept 35 days: proof that a delivery was handled
+	Runs       Bucket = "runs"       // active runs, by run ID; kept until deleted
+	Archive    Bucket = "archive"    // finished runs, by run ID; kept 90 days, the oldest go first when full
+	Refs       Bucket = "refs"       // by jobs.RefKey; kept 400 days
+	Results    Bucket = "results"    // by jobs.ResultKey; kept 90 days, the oldest go first when full
+	Reports    Bucket = "reports"    // by run and check; kept 90 days
+	Approvals  Bucket = "approvals"  // by jobs.ApprovalKey and jobs.EnvironmentApprovalKey; kept 400 days
+	Replies    Bucket = "replies"    // by jobs.ReplyKey; kept 35 days: proof that a comment was answered
+	Causes     Bucket = "causes"     // by a digest of a request's content; kept 35 days
+	Watches    Bucket = "watches"    // by jobs.WorkflowTopic and jobs.CommitTopic; kept 35 days
+	Workflows  Bucket = "workflows"  // by jobs.WorkflowKey; kept 35 days
+	Dispatches Bucket = "dispatches" // of package jobs/dispatch; kept 90 days: proof of what was asked of GitHub
+	Requests   Bucket = "requests"   // by run ID: what the API was asked for; kept 35 days
+	Tokens     Bucket = "tokens"     // of the API, by ID; kept until deleted
+	Schedules  Bucket = "schedules"  // by jobs.TimetableKey; kept until deleted
+	Meta       Bucket = "meta"       // small facts of the installation itself; kept until deleted
 )
 
 // A policy is what a stream keeps and how.
@@ -54,6 +59,11 @@ func policies(l Limits) []policy {
 		bucket(Approvals, 400*day, false),
 		bucket(Replies, 35*day, false),
 		bucket(Causes, 35*day, false),
+		bucket(Watches, 35*day, false),
+		bucket(Workflows, 35*day, false),
+		bucket(Dispatches, 90*day, false),
+		bucket(Requests, 35*day, false),
+		{name: string(Tokens), keyed: true, maxBytes: 64 << 20},
 		{name: string(Schedules), keyed: true, maxBytes: 64 << 20},
 		{name: string(Meta), keyed: true, maxBytes: 64 << 20},
 		{name: factsStream, keyed: true, maxBytes: 64 << 20},

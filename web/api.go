@@ -99,7 +99,7 @@ func (a api) oneDelivery(c echo.Context) error {
 var (
 	runStates = []jobs.RunState{jobs.RunActive, jobs.RunSucceeded, jobs.RunFailed, jobs.RunCancelled, jobs.RunHeld, jobs.RunWaits, jobs.RunNothing}
 	outcomes  = []jobs.Outcome{
-		jobs.OutcomeRun, jobs.OutcomeHeld, jobs.OutcomeFault, jobs.OutcomeActed, jobs.OutcomeRefused, jobs.OutcomeNothing, jobs.OutcomeObserve, jobs.OutcomeIgnored,
+		jobs.OutcomeRun, jobs.OutcomeHeld, jobs.OutcomeFault, jobs.OutcomeActed, jobs.OutcomeRefused, jobs.OutcomeNoted, jobs.OutcomeNothing, jobs.OutcomeObserve, jobs.OutcomeIgnored,
 	}
 )
 

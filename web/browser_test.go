@@ -398,7 +398,7 @@ func (b *browser) noScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run.RequestStop("cancelled by mona", time.Now())
+	run.RequestStop(jobs.Stop{Reason: "cancelled by mona", Time: time.Now()})
 	if _, err := s.runs.Update(t.Context(), run.ID, run, revision); err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func fillSample(tb testing.TB, w *world, now time.Time) *sample {
 
 	at = ago(31 * time.Minute)
 	s.superseded = w.add(tb, "pull_request", decide(6, at, jobs.OutcomeRun, oneStarted, pullRequest(6, 44, "shorter-names", "wip", mona), twoJobs(false)), func(r *jobs.Run) {
-		r.RequestStop("superseded by a newer push, "+shaOf(7)[:12], at.Add(20*time.Second))
+		r.RequestStop(jobs.Stop{Reason: "superseded by a newer push, " + shaOf(7)[:12], Time: at.Add(20 * time.Second), Superseded: true})
 		w.finish(tb, r, "image", at.Add(time.Second), 20*time.Second, jobs.Result{Conclusion: jobs.Cancelled, Summary: r.Stop.Reason}, "#1 [internal] load build definition from Dockerfile")
 	})
 

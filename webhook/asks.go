@@ -81,7 +81,7 @@ func (d Decoder) decodeComment(event string, body []byte) (jobs.Event, error) {
 	return e, nil
 }
 
-// decodeCheck reads a click at a check run or a suite. What else happens to checks is our own doing, or not our business.
+// decodeCheck reads a click at a check run or a suite, or that another App's ended. What else happens to checks is our own doing.
 func decodeCheck(event string, app int64, body []byte) (jobs.Event, error) {
 	var p payloadCheck
 	if err := json.Unmarshal(body, &p); err != nil {
@@ -92,9 +92,14 @@ func decodeCheck(event string, app int64, body []byte) (jobs.Event, error) {
 		Suite: p.CheckRun.CheckSuite.ID, SHA: p.CheckRun.HeadSHA, Button: jobs.Cut(p.RequestedAction.Identifier, 40),
 	}
 	kind := jobs.EventRerun
+	if event == "check_suite" {
+		owner = p.CheckSuite.App.ID
+	}
 	switch {
+	case p.Action == "completed" && app != 0 && owner != app:
+		return decodeChecked(event, p)
 	case event == "check_suite" && p.Action == "rerequested":
-		owner, click = p.CheckSuite.App.ID, jobs.CheckClick{Suite: p.CheckSuite.ID, SHA: p.CheckSuite.HeadSHA}
+		click = jobs.CheckClick{Suite: p.CheckSuite.ID, SHA: p.CheckSuite.HeadSHA}
 	case event == "check_suite" && p.Action == "requested":
 		return p.event(kind), notHandled("GitHub made a check suite; the push's own event decides")
 	case event == "check_run" && p.Action == "requested_action":

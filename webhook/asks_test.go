@@ -111,7 +111,7 @@ func TestDecodeOtherNews(t *testing.T) {
 	if e, reason = decode(t, "pull_request", pull("edited", `, "changes": {"base": {"ref": {"from": "x"}}}`)); reason != "" || e.Action != "edited" {
 		t.Errorf("%q %+v", reason, e)
 	}
-	for _, event := range []string{"ping", "installation", "create", "workflow_run", "sub_issues"} {
+	for _, event := range []string{"ping", "installation", "create", "deployment", "sub_issues"} {
 		if _, reason := decode(t, event, `"action": "x"`); reason == "" {
 			t.Errorf("%s is handled", event)
 		}

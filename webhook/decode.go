@@ -35,8 +35,6 @@ var quiet = map[string]string{
 	"create":                    "the push of the new branch or tag decides",
 	"delete":                    "a branch or tag is gone; what runs for it goes on",
 	"repository":                "what a repository is called and whether it is archived is asked at GitHub when it matters",
-	"workflow_run":              "no job follows this workflow run",
-	"workflow_job":              "no job follows this workflow run",
 	"deployment":                "deployments are what Slipway tells GitHub, not what it takes from it",
 	"deployment_status":         "deployments are what Slipway tells GitHub, not what it takes from it",
 }
@@ -59,6 +57,12 @@ func (d Decoder) Decode(delivery jobs.Delivery) (jobs.Event, error) {
 		e, err = d.decodeComment(name, body)
 	case "check_run", "check_suite":
 		e, err = decodeCheck(name, delivery.TargetID, body)
+	case "workflow_run":
+		e, err = decodeWorkflowRun(body)
+	case "workflow_job":
+		e, err = decodeWorkflowJob(body)
+	case "status":
+		e, err = decodeStatus(body)
 	case jobs.ScheduleDelivery:
 		e, err = decodeSchedule(body)
 	default:
@@ -264,7 +268,8 @@ func check(e jobs.Event) error {
 	need(nameForm.MatchString(e.Repository.Name) && strings.Trim(e.Repository.Name, ".") != "", "repository.name")
 	need(e.Sender.ID > 0, "sender.id")
 	checkAsk(e, need)
-	if e.Kind.Asks() {
+	checkNews(e, need)
+	if e.Kind.Asks() || e.Kind.News() {
 		return errors.Join(faults...)
 	}
 	if g := e.MergeGroup; g != nil {

@@ -38,7 +38,7 @@ func (p parts) leader() *jobs.Leader {
 	s := p.stores
 	planner := &jobs.Planner{
 		Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
-		Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules,
+		Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules, Watches: s.watches, Workflows: s.workflows,
 		Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
 		Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
 	}
@@ -93,7 +93,7 @@ func (p parts) environmentURL(run jobs.RunInfo, environment string) string {
 func (p parts) runner(source jobs.Source, secrets [][]byte) *jobs.Runner {
 	s := p.stores
 	return &jobs.Runner{
-		Name: p.name, Kinds: s.slots, Runs: s.runs, Results: s.results, Refs: s.refs, Hints: s.hints, Leases: p.q.Leases(),
+		Name: p.name, Kinds: s.slots, Runs: s.runs, Results: s.results, Refs: s.refs, Watches: s.watches, Hints: s.hints, Leases: p.q.Leases(),
 		Logs: p.q.Logs(), Source: source,
 		Grants: p.rules.Grant, Mask: jobs.NewMask(p.secrets(secrets)), ClaimTTL: s.claimTTL, Finished: p.metrics.JobFinished, Now: time.Now, Log: p.log,
 	}
@@ -182,7 +182,10 @@ func (l listing) Delivery(ctx context.Context, guid string) (jobs.Delivery, erro
 // pipelines is package pipeline as the planner knows it.
 type pipelines struct{}
 
-func (pipelines) Plan(in jobs.PlanInput) jobs.Plan    { return pipeline.Plan(in) }
+func (pipelines) Plan(in jobs.PlanInput) jobs.Plan { return pipeline.Plan(in) }
+func (pipelines) Workflows(in jobs.PlanInput) []jobs.WorkflowRef {
+	return pipeline.Workflows(in)
+}
 func (pipelines) NeedsChanges(in jobs.PlanInput) bool { return pipeline.NeedsChanges(in) }
 func (pipelines) Commands(file []byte, path string) []jobs.DeclaredCommand {
 	return pipeline.Commands(file, path)

@@ -22,6 +22,8 @@ type stores struct {
 	replies   jobs.Set[jobs.Reply]
 	causes    jobs.Set[jobs.Cause]
 	schedules jobs.Set[jobs.Timetable]
+	watches   jobs.Set[jobs.Watch]
+	workflows jobs.Set[jobs.WorkflowRun]
 	meta      jobs.Set[jobs.Start]
 	marks     jobs.Records[jobs.Mark]
 	requests  jobs.Records[jobs.RecoverRequest]
@@ -51,6 +53,8 @@ func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
 		replies:   queue.Set[jobs.Reply](q, queue.Replies),
 		causes:    queue.Set[jobs.Cause](q, queue.Causes),
 		schedules: queue.Set[jobs.Timetable](q, queue.Schedules),
+		watches:   queue.Set[jobs.Watch](q, queue.Watches),
+		workflows: queue.Set[jobs.WorkflowRun](q, queue.Workflows),
 		next:      nextMoment,
 		meta:      queue.Set[jobs.Start](q, queue.Meta),
 		marks:     queue.Set[jobs.Mark](q, queue.Meta),

@@ -1,0 +1,111 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A Request is what a machine asked for by the API, or somebody on the server's command line. Who may ask for what was
+// decided at the door, by the token. Exactly one of Build, Deploy, Dispatch and Command is set.
+type Request struct {
+	Repository string `json:"repository"`    // owner/name
+	Ref        string `json:"ref,omitempty"` // branch, or a full SHA of the default branch; "" for the default branch's head
+	By         string `json:"by"`            // such as "token nightly" or "operator root"
+	What       string `json:"what"`          // in one line, as people would have written it
+
+	Build    *RequestBuild   `json:"build,omitempty"`
+	Deploy   *RequestDeploy  `json:"deploy,omitempty"`
+	Dispatch *AskDispatch    `json:"dispatch,omitempty"`
+	Command  *RequestCommand `json:"command,omitempty"`
+}
+
+// RequestBuild asks for build jobs, by name; none for those that pushes start.
+type RequestBuild struct {
+	Jobs []string `json:"jobs,omitempty"`
+}
+
+// RequestDeploy asks for a rollout.
+type RequestDeploy struct {
+	Environment string `json:"environment"`
+	Release     string `json:"release,omitempty"` // "" for all that the pipeline rolls out there
+}
+
+// RequestCommand asks for a command that the pipeline declares.
+type RequestCommand struct {
+	Name string            `json:"name"`
+	Args map[string]string `json:"args,omitempty"`
+}
+
+// RequestDelivery is the name of the event of the delivery that is made of a Request, its body. It can't come from outside: the
+// door refuses names with a dot. The run that it starts has the ID RunID(GUID).
+const RequestDelivery = "slipway.request"
+
+// Places finds repositories by their name.
+type Places interface {
+	// Repository finds a repository that the App is installed on, or answers a *Refusal.
+	Repository(ctx context.Context, fullName string) (installation int64, repo Repository, err error)
+}
+
+// request decides about a request.
+func (p *Planner) request(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
+	w := &wish{p: p, e: e, key: d.GUID, decision: decision}
+	w.decision.Command = e.Request.What
+	if age := p.Now().Sub(d.Received); age > CommandLife {
+		return w.refuse("This was asked for %s ago; what is asked for is carried out within %s.", age.Round(time.Minute), CommandLife)
+	}
+	observing, err := p.observing(ctx, e.Repository, d)
+	if err != nil {
+		return decision, err
+	}
+	if observing != "" {
+		return w.refuse("Nothing is started: %s.", observing)
+	}
+	ref := e.Request.Ref
+	if ref == "" {
+		ref = e.Repository.DefaultBranch
+	}
+	if reason, err := w.elsewhere(ctx, ref); err != nil {
+		return w.decision, err
+	} else if reason != "" {
+		return w.refuse("%s", reason)
+	}
+	switch r := e.Request; {
+	case r.Build != nil:
+		return w.start(ctx, Ask{Build: true, Jobs: r.Build.Jobs})
+	case r.Deploy != nil:
+		return w.start(ctx, Ask{Deploy: &AskPlace{Environment: r.Deploy.Environment, Release: r.Deploy.Release}})
+	case r.Dispatch != nil:
+		return w.start(ctx, Ask{Dispatch: r.Dispatch})
+	case r.Command != nil:
+		return w.give(ctx, *r.Command)
+	}
+	return w.refuse("The request asks for nothing.")
+}
+
+// give carries out a command of the pipeline's.
+func (w *wish) give(ctx context.Context, c RequestCommand) (Decision, error) {
+	declared, other, err := w.lookUp(ctx, c.Name)
+	switch {
+	case err != nil:
+		return w.decision, err
+	case declared == nil && other != "":
+		return w.refuse("There is no command `%s`; did you mean `%s`?", Cut(c.Name, 50), other)
+	case declared == nil:
+		return w.refuse("There is no command `%s` in the pipeline.", Cut(c.Name, 50))
+	}
+	args, fault := Bind(declared.Args, Command{Name: c.Name, Named: c.Args})
+	if fault != "" {
+		return w.refuse("%s", fault)
+	}
+	return w.start(ctx, Ask{Command: c.Name, Args: args})
+}
+
+// placeRequest fills in the repository that a request names.
+func (p *Planner) placeRequest(ctx context.Context, e *Event) error {
+	var err error
+	if e.Installation, e.Repository, err = p.Places.Repository(ctx, e.Request.Repository); err != nil {
+		return fmt.Errorf("find %s: %w", e.Request.Repository, err)
+	}
+	return nil
+}

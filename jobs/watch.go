@@ -1,0 +1,178 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Watch lists the jobs that wait for news about one thing outside: a workflow run, or a commit's checks.
+type Watch struct {
+	Watchers []Watcher `json:"watchers"`
+}
+
+// A Watcher is a job that waits for news.
+type Watcher struct {
+	Run   string   `json:"run"`
+	Job   string   `json:"job"`
+	Names []string `json:"names,omitempty"` // of the checks it waits for; none for all news
+}
+
+// maxWatchers bounds the jobs that wait for one thing; further ones only look from time to time.
+const maxWatchers = 200
+
+// WorkflowTopic is the key of the Watch of a workflow run.
+func WorkflowTopic(repository, run int64) string {
+	return fmt.Sprintf("workflow.%d.%d", repository, run)
+}
+
+// CommitTopic is the key of the Watch of the checks and statuses of a commit.
+func CommitTopic(repository int64, sha string) string {
+	return fmt.Sprintf("commit.%d.%s", repository, sha)
+}
+
+// watchTopic notes that a job wants to be woken by news about a topic.
+func (r *Runner) watchTopic(ctx context.Context, topic string, w Watcher) error {
+	for {
+		now, revision, err := r.Watches.Get(ctx, topic)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			_, err = r.Watches.Create(ctx, topic, Watch{Watchers: []Watcher{w}})
+		case err != nil:
+		case len(now.Watchers) >= maxWatchers || slices.ContainsFunc(now.Watchers, w.same):
+			return nil
+		default:
+			now.Watchers = append(now.Watchers, w)
+			_, err = r.Watches.Update(ctx, topic, now, revision)
+		}
+		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("note that %s of %s waits for %s: %w", w.Job, w.Run, topic, err)
+		}
+		return nil
+	}
+}
+
+func (w Watcher) same(o Watcher) bool {
+	return w.Run == o.Run && w.Job == o.Job && slices.Equal(w.Names, o.Names)
+}
+
+// wants reports whether news about a check of that name, "" for any, are what the watcher waits for. Checks of workflows are
+// awaited as WORKFLOW / JOB, too.
+func (w Watcher) wants(name string) bool {
+	return name == "" || len(w.Names) == 0 || slices.ContainsFunc(w.Names, func(awaited string) bool {
+		return awaited == name || strings.HasSuffix(awaited, " / "+name)
+	})
+}
+
+// hear decides about news from outside: what is known of a workflow run is kept, and jobs that wait are woken. Everything in it is
+// right again when it is repeated.
+func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
+	conclude := func(outcome Outcome, format string, args ...any) (Decision, error) {
+		decision.Outcome, decision.Reason = outcome, fmt.Sprintf(format, args...)
+		return decision, nil
+	}
+	if observing, err := p.observing(ctx, e.Repository, d); err != nil || observing != "" {
+		decision.Outcome, decision.Reason = OutcomeIgnored, observing
+		return decision, err
+	}
+	topic, name, what := "", "", ""
+	if e.Workflow != nil {
+		topic, what = WorkflowTopic(e.Repository.ID, e.Workflow.ID), fmt.Sprintf("workflow run %d", e.Workflow.ID)
+	} else {
+		topic, name, what = CommitTopic(e.Repository.ID, e.Checked.SHA), e.Checked.Name, "the checks of "+Abbreviate(e.Checked.SHA)
+	}
+	watchers, err := p.watchers(ctx, topic)
+	if err != nil {
+		return decision, err
+	}
+	if e.Workflow != nil {
+		known := len(watchers) > 0 || e.Workflow.OnRequest()
+		if !known {
+			_, _, err := p.Workflows.Get(ctx, WorkflowKey(e.Repository.ID, e.Workflow.ID))
+			if known = err == nil; err != nil && !errors.Is(err, ErrNotFound) {
+				return decision, fmt.Errorf("look for what is known of %s: %w", what, err)
+			}
+		}
+		if !known {
+			return conclude(OutcomeIgnored, "no job follows %s", what)
+		}
+		// News may be faster than the answer to the request that started the run: they are kept first, and whoever begins to wait
+		// looks at what is kept.
+		if err := p.learn(ctx, e); err != nil {
+			return decision, err
+		}
+		if watchers, err = p.watchers(ctx, topic); err != nil {
+			return decision, err
+		}
+	}
+	woken := 0
+	for _, w := range watchers {
+		if !w.wants(name) {
+			continue
+		}
+		did, err := p.wake(ctx, w)
+		if err != nil {
+			return decision, err
+		}
+		if did {
+			woken++
+		}
+	}
+	if woken == 0 {
+		return conclude(OutcomeIgnored, "no job waits for news about %s", what)
+	}
+	return conclude(OutcomeNoted, "news about %s for %s", what, plural(woken, "job"))
+}
+
+// watchers are the jobs that wait for news about a topic.
+func (p *Planner) watchers(ctx context.Context, topic string) ([]Watcher, error) {
+	watch, _, err := p.Watches.Get(ctx, topic)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("look who waits for %s: %w", topic, err)
+	}
+	return watch.Watchers, nil
+}
+
+// learn keeps what an event tells of a workflow run.
+func (p *Planner) learn(ctx context.Context, e Event) error {
+	key := WorkflowKey(e.Repository.ID, e.Workflow.ID)
+	for {
+		now, revision, err := p.Workflows.Get(ctx, key)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			now.Learn(*e.Workflow)
+			_, err = p.Workflows.Create(ctx, key, now)
+		case err != nil:
+		case !now.Learn(*e.Workflow):
+			return nil
+		default:
+			_, err = p.Workflows.Update(ctx, key, now, revision)
+		}
+		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("keep what is known of workflow run %d: %w", e.Workflow.ID, err)
+		}
+		return nil
+	}
+}
+
+// wake lets a job that waits be taken up soon. It reports whether there was one.
+func (p *Planner) wake(ctx context.Context, w Watcher) (woken bool, err error) {
+	_, err = Change(ctx, p.Runs, w.Run, func(run *Run) error {
+		if woken = run.Wake(w.Job); !woken {
+			return ErrUnchanged
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return false, fmt.Errorf("wake %s of %s: %w", w.Job, w.Run, err)
+	}
+	return woken, nil
+}
