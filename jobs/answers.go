@@ -126,7 +126,7 @@ func (w *wish) status(ctx context.Context) (Decision, error) {
 			if note == "" {
 				note = j.Waiting
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", j.Name, j.State, cell(firstLine(note)))
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", j.Name, j.Seen(), cell(firstLine(note)))
 		}
 		b.WriteString("\n")
 	}

@@ -132,6 +132,14 @@ func (s JobState) Over() bool {
 	return s == JobSucceeded || s == JobFailed || s == JobCancelled || s == JobSkipped || s == JobHeld
 }
 
+// Seen is the state that people are shown: what goes on outside is running, whether a worker looks at it just now or not.
+func (j Job) Seen() JobState {
+	if j.Parked && !j.State.Over() {
+		return JobRunning
+	}
+	return j.State
+}
+
 // Job returns the run's job of that name, or nil.
 func (r *Run) Job(name string) *Job {
 	for i := range r.Jobs {
