@@ -170,7 +170,7 @@ func (s *Server) perform(c *call, matched *route, limits *budget) answer {
 		return *refusal
 	}
 	for _, violation := range violations {
-		if !violation.undocumentedOnly() {
+		if !violation.undocumentedOnly() && waiverFor(violation) < 0 {
 			return invalid(strings.SplitN(c.op, "/", 2)[0], violation.Pointer, "invalid", violation.Detail)
 		}
 	}

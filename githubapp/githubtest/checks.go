@@ -16,7 +16,7 @@ type CheckRun struct {
 	App         int64
 	HeadSHA     string
 	Name        string
-	Status      string // queued, in_progress, completed
+	Status      string // queued, in_progress, completed; those of GitHub Actions also waiting
 	Conclusion  string // empty until completed
 	ExternalID  string
 	DetailsURL  string
@@ -54,6 +54,7 @@ type checkRun struct {
 	CheckRun
 	repo  *Repository
 	suite *suite
+	job   *job // whose run it is when it is GitHub Actions'
 }
 
 // GitHub's bounds, from its page "REST API endpoints for check runs". Those on counts and on summary and text are in the
@@ -260,10 +261,14 @@ func (run *checkRun) shape() object {
 	if details == "" {
 		details = run.repo.html("runs/%d", run.ID)
 	}
+	page := run.repo.html("runs/%d", run.ID)
+	if run.job != nil {
+		page = details
+	}
 	suite := run.suite.shape()
 	return object{
 		"id": run.ID, "node_id": nodeID("CR", run.ID), "name": run.Name, "head_sha": run.HeadSHA, "external_id": run.ExternalID, "url": self,
-		"html_url": run.repo.html("runs/%d", run.ID), "details_url": details, "status": run.Status, "conclusion": orNil(run.Conclusion),
+		"html_url": page, "details_url": details, "status": run.Status, "conclusion": orNil(run.Conclusion),
 		"started_at": stampOrNil(run.StartedAt), "completed_at": stampOrNil(run.CompletedAt),
 		"output": object{"title": orNil(run.Title), "summary": orNil(run.Summary), "text": orNil(run.Text), "annotations_count": len(run.Annotations),
 			"annotations_url": self + "/annotations"},
@@ -365,6 +370,9 @@ func (r *Repository) rerequestRun(id int64, user *User) error {
 	run := r.run(id)
 	if run == nil {
 		return fmt.Errorf("re-run check run %d: there is no such run in %s", id, r.FullName())
+	}
+	if run.job != nil {
+		return fmt.Errorf("re-run check run %d: it is a job of run %d, which WorkflowRun.Rerun runs again", id, run.job.attempt.run.ID)
 	}
 	run.Status, run.Conclusion, run.CompletedAt = "queued", "", time.Time{}
 	run.suite.status, run.suite.conclusion = "queued", ""

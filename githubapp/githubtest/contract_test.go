@@ -18,6 +18,8 @@ func TestEveryWaiverIsNeeded(t *testing.T) {
 	ctx, client := t.Context(), w.client()
 	_, _, err := w.appClient().Apps.ListInstallations(ctx, nil)
 	check(t, err)
+	_, _, err = client.Actions.ListRepositoryWorkflowRuns(ctx, "acme", "shop", &github.ListWorkflowRunsOptions{Created: ">=2026-01-31"})
+	check(t, err)
 	bob := w.CreateUser("bob")
 	fork, err := w.Fork(w.repo, bob)
 	check(t, err)
@@ -83,7 +85,7 @@ func TestSilentMistakesAreReported(t *testing.T) {
 	if found := w.TakeViolations(); len(found) != 2 || !strings.HasPrefix(found[0]+found[1], "checks/create request /") {
 		t.Errorf("two wrong fields are reported as %q", found)
 	}
-	if status := do(http.MethodGet, "repos/acme/shop/actions/workflows", nil); status != http.StatusNotImplemented {
+	if status := do(http.MethodGet, "repos/acme/shop/environments", nil); status != http.StatusNotImplemented {
 		t.Errorf("an operation that isn't modelled gives %d", status)
 	}
 	w.broke("doesn't know how to do this yet")

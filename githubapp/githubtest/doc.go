@@ -18,10 +18,14 @@
 //     wouldn't let them do is refused with an error.
 //   - Repositories move and end: [Repository.Rename], [Repository.Transfer], [Repository.Archive], [Repository.Delete].
 //     Installations do as well: [Installation.Suspend], [Installation.AcceptPermissions], [Installation.Uninstall].
+//   - Workflow files are those of GitHub Actions: [Repository.DispatchWorkflow], the API's dispatches, pushes and pull requests
+//     start runs of them, each with its jobs, check runs and events (workflowruns.go, workflowjobs.go). A [WorkflowRun] does
+//     nothing by itself: tests move it on by its methods (workflowcontrol.go), or [Server.RunWorkflows] plays the steps in an
+//     interpreter that starts no programs. [Repository.ProtectEnvironment] makes jobs wait for their reviewers.
 //   - Who people are is said with [Repository.SetPermission] and [Server.CreateTeam].
 //   - Apps are also made as by a browser, from a manifest posted to /settings/apps/new.
 //   - Tests look at the outcome with [Repository.CheckRuns], [Pull.Comments], [Repository.Deployments],
-//     [Repository.MergeGroups], [Server.Deliveries] and [Server.Requests].
+//     [Repository.MergeGroups], [Repository.WorkflowRuns], [Server.Deliveries] and [Server.Requests].
 //
 // # Contract
 //
@@ -42,7 +46,13 @@
 //
 // # Left out
 //
-// GraphQL, Actions, reviews, branch protection except what a merge queue requires, groups of several pull requests and
+// Of GitHub Actions: every expression but a lone inputs.NAME, env.NAME or plain github value; conditions other than always(),
+// failure(), success(), cancelled() and !cancelled(); the outputs of steps and jobs, secrets, matrices, reusable workflows,
+// services, containers, concurrency, timeouts, continue-on-error, filters by path, other events than workflow_dispatch, push
+// and pull_request, the approval of first-time contributors, branch and timer rules of environments, Actions in forks, deployment_review and
+// workflow_dispatch events, the archive of a whole run's logs, and runs of a pull request's test merge (the head's is taken).
+//
+// Of the rest: GraphQL, reviews, branch protection except what a merge queue requires, groups of several pull requests and
 // timeouts in merge queues, the events of issues, of teams and of repositories that are made or change their visibility,
 // nested teams, releases' files, renamed accounts, and the installation_repositories event that GitHub may send when a
 // repository is transferred or deleted. Operations of the description that nobody has modelled yet are answered 501 and

@@ -30,7 +30,7 @@ const (
 
 // Failure is an order to fail requests. Filters left empty match everything.
 type Failure struct {
-	Operation    string // operationId such as "checks/create", or "git", or "archive"
+	Operation    string // operationId such as "checks/create", or "git", "archive", or "storage" (logs and artifacts)
 	Installation int64  // only requests with this installation's token
 	Path         string // only requests to exactly this path
 

@@ -105,6 +105,7 @@ func (p *Pull) emit(sender *User, action string, extra object) {
 		fields[name] = value
 	}
 	p.Repo.s.emit(p.Repo, sender, "pull_request", action, fields)
+	p.startPullRuns(action, sender)
 }
 
 // HeadSHA is the commit the pull request stands at.

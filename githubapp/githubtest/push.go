@@ -58,6 +58,7 @@ func (r *Repository) refMoved(user *User, ref string, before, after map[string]s
 	}
 	s.emit(r, user, "push", "", payload)
 	if !isBranch {
+		r.startPushRuns(user, ref, after[ref])
 		return nil
 	}
 	if after[ref] != "" {
@@ -65,7 +66,11 @@ func (r *Repository) refMoved(user *User, ref string, before, after map[string]s
 			return err
 		}
 	}
-	return r.branchMoved(user, branch, before[ref], after[ref])
+	if err := r.branchMoved(user, branch, before[ref], after[ref]); err != nil {
+		return err
+	}
+	r.startPushRuns(user, ref, after[ref])
+	return nil
 }
 
 func (r *Repository) pushPayload(user *User, ref string, before, after map[string]string) (object, error) {

@@ -41,7 +41,10 @@ type Repository struct {
 	statuses       []*commitStatus
 	queues         map[string]*mergeQueue // by base branch
 	queueing       sync.Mutex             // one change of the queues at a time; taken before pushing
-	autoSuites     map[int64]bool         // App ID → whether a push makes a check suite; absent: yes
+	workflows      map[string]*workflow   // by path of the file
+	workflowRuns   []*WorkflowRun
+	environments   []*environment
+	autoSuites     map[int64]bool // App ID → whether a push makes a check suite; absent: yes
 }
 
 // RepositoryOptions are what can be chosen when a repository is made.

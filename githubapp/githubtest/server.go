@@ -62,6 +62,10 @@ type Server struct {
 	waived       map[int]int
 	codes        map[string]manifestCode
 	failures     []*Failure
+	noRunDetails bool
+	actions      *App // whose the checks of workflows are; made when first needed
+	storage      map[string]stored
+	player       *player // nil: nobody plays runs of workflows
 	down         bool
 	hooks        hooks
 	busy         int           // requests and pushes in progress that may still cause events
@@ -131,12 +135,12 @@ func (s *Server) Close() error {
 	// Handlers that were cut off may still have a git process at work in the folder.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return errors.Join(err, s.wait(ctx, func() bool { return s.busy == 0 }))
+	return errors.Join(err, s.wait(ctx, func() bool { return s.busy == 0 && (s.player == nil || s.player.playing == 0) }))
 }
 
 // ServeHTTP serves the REST API at the root and below /api/v3/, git over HTTP at OWNER/REPO.git (also below /git/), and
-// the archives that the API redirects to below /_codeload/. Of GitHub's web site it has the form that makes an App from a
-// manifest.
+// the archives, logs and artifacts that the API redirects to below /_codeload/ and /_storage/. Of GitHub's web site it has
+// the form that makes an App from a manifest.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	done := s.busyUnlocked()
 	defer done()
@@ -156,6 +160,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveNewApp(w, r)
 	case strings.HasPrefix(path, "/_codeload/"):
 		s.serveArchive(w, r)
+	case strings.HasPrefix(path, "/_storage/"):
+		s.serveStorage(w, r)
 	default:
 		s.serveAPI(w, r, s.byNameUnlocked(strings.TrimPrefix(path, "/api/v3")))
 	}
@@ -258,7 +264,7 @@ type Request struct {
 	Method       string
 	Path         string // as sent, without the query
 	Query        string
-	Operation    string // operationId of GitHub's description; "git", "archive" and "manifest" for what the description doesn't hold
+	Operation    string // operationId of GitHub's description; "git", "archive", "storage" and "manifest" for what the description doesn't hold
 	Status       int    // 0 when the connection was closed without an answer
 	Installation int64  // whose token was used; 0 for none
 	App          int64  // whose JWT or token was used; 0 for none

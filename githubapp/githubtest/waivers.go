@@ -24,6 +24,8 @@ var waivers = []waiver{
 	{"pull_request.closed|pull_request.edited|pull_request.converted_to_draft|pull_request.ready_for_review|pull_request.enqueued|pull_request.dequeued", "webhook",
 		`/pull_request/head/repo`, "as for pulls/get; pull_request.labeled, unlabeled and others do allow null"},
 	{"check_suite.rerequested", "webhook", `/check_suite/app/events/\d+`, "the names of events allowed here lack merge_group and other newer ones, unlike those of check_suite.requested"},
+	{"actions/list-workflow-runs|actions/list-workflow-runs-for-repo", "request", `created`,
+		"the type says date-time, the documentation a date-time range in the syntax of GitHub's search, such as >=2026-01-31T12:00:00Z"},
 	{"meta.deleted", "webhook", `/hook/events/\d+`, "as for check_suite.rerequested"},
 }
 
