@@ -133,12 +133,20 @@ func (p *planning) askPlace(a *asked, place jobs.AskPlace) (refusal string) {
 
 // peek is what a deploy job's settings say before other jobs have ended; nil for other jobs and faulty ones.
 func (p *planning) peek(j *job) *jobs.DeploySpec {
-	if j.kind != jobs.KindDeploy || p.file.report.first(j.name) != nil {
+	if j.kind != jobs.KindDeploy {
 		return nil
+	}
+	return p.glance(j).deploy
+}
+
+// glance is what a job's settings say before other jobs have ended; empty for faulty ones.
+func (p *planning) glance(j *job) spec {
+	if p.file.report.first(j.name) != nil {
+		return spec{}
 	}
 	s, err := p.file.scope(j)
 	if err != nil {
-		return nil
+		return spec{}
 	}
 	settings, err := j.spec(j.node.get(string(j.kind)), func(_ *node, t *textExpr) (any, error) {
 		if !t.needs {
@@ -149,10 +157,10 @@ func (p *planning) peek(j *job) *jobs.DeploySpec {
 		return unresolved, nil // told when the job is planned
 	})
 	if err != nil {
-		return nil
+		return spec{}
 	}
-	settings.complete(usual{repository: p.in.Run.Repository.Name})
-	return settings.deploy
+	settings.complete(usual{run: p.in.Run})
+	return settings
 }
 
 // faultyRollout tells of a deploy job that could not be looked at, or "".

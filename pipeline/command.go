@@ -8,7 +8,7 @@ import (
 )
 
 // reservedCommands are names that a later version has a meaning for.
-func reservedCommands() []string { return []string{"plan", "dispatch", "promote", "lock", "unlock"} }
+func reservedCommands() []string { return []string{"plan", "promote", "lock", "unlock"} }
 
 // Commands are the commands that a pipeline file declares by on.command, each once, in the file's order. Those whose
 // declaration is faulty are left out.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // A decoder holds a tree of nodes against the Go types of document.go and reports every difference.
 type decoder struct {
 	*report
-	// exprs allows ${{ }} in strings: it is true below build and deploy.
+	// exprs allows ${{ }} in strings: it is true below what a job does.
 	exprs bool
 }
 
@@ -64,7 +65,13 @@ func (d *decoder) check(n *node, t reflect.Type, path, place string) {
 		if _, ok := n.value.(bool); !ok || n.kind != scalarNode {
 			d.structure(n, "%s must be true or false, not %s", place, n.what())
 		}
+	case reflect.Int:
+		d.whole(n, place)
 	default: // any
+		if path == inputsPath+".*" {
+			d.plainValue(n, place)
+			return
+		}
 		d.free(n, place)
 	}
 }
@@ -101,7 +108,7 @@ func (d *decoder) mapping(n *node, t reflect.Type, path, place string) {
 			continue
 		}
 		exprs := d.exprs
-		d.exprs = exprs || e.key.text == "build" || e.key.text == "deploy"
+		d.exprs = exprs || t == jobType && slices.Contains(kindKeys(), e.key.text)
 		d.check(e.val, fields[i].typ, join(path, e.key.text), joinPlace(place, e.key.text))
 		d.exprs = exprs
 	}
@@ -156,18 +163,29 @@ func (d *decoder) oneKind(n *node, name string) {
 	if n.kind != mapNode {
 		return
 	}
-	switch build, deploy := n.get("build"), n.get("deploy"); {
-	case build != nil && deploy != nil:
-		d.structure(deploy, "job %s has both build and deploy: make two jobs of it, the second with needs: [...]", name)
-	case build == nil && deploy == nil && !slices.ContainsFunc(n.entries, misspelt):
-		d.structure(n, "job %s does nothing: it needs build or deploy", name)
+	switch said := saidKinds(n); {
+	case len(said) > 1:
+		d.structure(said[1].val, "job %s has both %s and %s: make two jobs of it, the second with needs: [...]", name, said[0].key.text, said[1].key.text)
+	case len(said) == 0 && !slices.ContainsFunc(n.entries, misspelt):
+		d.structure(n, "job %s does nothing: it needs build, deploy, dispatch or await", name)
 	}
+}
+
+// saidKinds are the entries of a job that say what it does.
+func saidKinds(n *node) []entry {
+	var said []entry
+	for _, e := range n.entries {
+		if slices.Contains(kindKeys(), e.key.text) {
+			said = append(said, e)
+		}
+	}
+	return said
 }
 
 // misspelt reports whether a key of a job was meant to say what to do: that was told already.
 func misspelt(e entry) bool {
 	name := e.key.text
-	return slices.Contains(later()["jobs.*"], name) || suggest(name, []string{"build", "deploy"}) != ""
+	return slices.Contains(later()["jobs.*"], name) || suggest(name, kindKeys()) != ""
 }
 
 func (d *decoder) list(n *node, elem reflect.Type, path, place string) {
@@ -213,7 +231,7 @@ func (d *decoder) text(n *node, place string, exprs bool) bool {
 		d.meaning(n, "%s is not UTF-8", place)
 		return false
 	case !exprs && strings.Contains(s, exprOpen):
-		d.meaning(n, "%s is not evaluated: ${{ }} stands below build and deploy, and in if", place)
+		d.meaning(n, "%s is not evaluated: ${{ }} stands below build, deploy, dispatch and await, and in if", place)
 		return false
 	}
 	return true
@@ -235,6 +253,40 @@ func (d *decoder) free(n *node, place string) {
 			d.text(n, place, d.exprs)
 		}
 	}
+}
+
+// whole checks a whole number.
+func (d *decoder) whole(n *node, place string) {
+	switch v := n.value.(type) {
+	case int64:
+		return
+	case float64:
+		if v == math.Trunc(v) {
+			return
+		}
+		d.structure(n, "%s must be a whole number, not %s", place, shorten(n.text))
+		return
+	}
+	d.structure(n, "%s must be a whole number, not %s", place, n.what())
+}
+
+// inputsPath is where the inputs of a dispatch stand.
+const inputsPath = "jobs.*.dispatch.inputs"
+
+// plainValue checks an input of a dispatch.
+func (d *decoder) plainValue(n *node, place string) {
+	switch n.value.(type) {
+	case bool, int64, float64:
+		if n.kind == scalarNode {
+			return
+		}
+	case string:
+		if n.kind == scalarNode {
+			d.text(n, place, d.exprs)
+			return
+		}
+	}
+	d.structure(n, "%s must be text, a number, true or false, not %s", place, n.what())
 }
 
 // A field is a key of a mapping that the language defines.
@@ -296,6 +348,10 @@ func example(path string) string {
 		return " such as {name: greet}"
 	case "jobs":
 		return " of names to jobs"
+	case "jobs.*.dispatch":
+		return " such as {workflow: hello.yaml}"
+	case "jobs.*.await":
+		return " such as {checks: [CI / test]}"
 	}
 	return ""
 }

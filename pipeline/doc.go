@@ -12,10 +12,12 @@
 //   - glob.go, filter.go: GitHub's dialect of workflow filters, for branches, tags, paths and the operator's patterns
 //   - trigger.go, match.go, schedule.go, command.go, plan.go: which jobs an event starts, with the reason for every job considered
 //   - ask.go, rollback.go: which jobs a person's command starts in their place; args.go: what it gives them to read
-//   - spec.go, names.go, grant.go: a job's settings, checked against what registries and clusters take and what the
-//     operator granted
+//   - spec.go, dispatch.go, names.go, grant.go: a job's settings, checked against what registries, clusters and GitHub take and
+//     what the operator granted
+//   - workflow.go, inputs.go: the workflows that dispatch jobs name, read and held against their inputs; askdispatch.go: those that a
+//     person asks for
 //   - resolve.go: settings that depend on other jobs, once those have ended, and who must approve a rollout
-//   - policy.go, rules.go, people.go, quarantine.go: the operator's blocks of config.yaml
+//   - policy.go, rules.go, people.go, quarantine.go, workflowpolicy.go: the operator's blocks of config.yaml
 //
 // Everything here is pure: no clock, no network, no file. The same input gives the same answer. Grants are checked
 // here to say early and in the right line what will be refused; they are enforced again where a credential is handed

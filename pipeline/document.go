@@ -25,7 +25,7 @@ const (
 const jobNameForm = `^[A-Za-z_][A-Za-z0-9_-]{0,62}$`
 
 // Document is a pipeline file as it is written. Decoding and the JSON Schema follow these types: a key without
-// omitempty is required, lists and mappings are never empty, and strings below build and deploy may hold ${{ }}.
+// omitempty is required, lists and mappings are never empty, and strings below what a job does may hold ${{ }}.
 type Document struct {
 	// When jobs run that say nothing of their own. Without it: on pull requests, and on pushes to the default branch.
 	On *On `json:"on,omitempty"`
@@ -33,7 +33,7 @@ type Document struct {
 	Jobs map[string]Job `json:"jobs"`
 }
 
-// Job is one job. It holds exactly one of build and deploy.
+// Job is one job. It holds exactly one of build, deploy, dispatch and await.
 type Job struct {
 	// When this job runs, in place of the file's own.
 	On *On `json:"on,omitempty"`
@@ -47,6 +47,15 @@ type Job struct {
 	Build *jobs.BuildSpec `json:"build,omitempty"`
 	// Rolls out Helm charts.
 	Deploy *jobs.DeploySpec `json:"deploy,omitempty"`
+	// Starts a GitHub Actions workflow and follows it to its end.
+	Dispatch *jobs.DispatchSpec `json:"dispatch,omitempty"`
+	// Waits for checks and statuses of other Apps on this commit.
+	Await *jobs.AwaitSpec `json:"await,omitempty"`
+}
+
+// kindKeys are the keys of a job that say what it does.
+func kindKeys() []string {
+	return []string{string(jobs.KindBuild), string(jobs.KindDeploy), string(jobs.KindDispatch), string(jobs.KindAwait)}
 }
 
 // On says which events start a job.
@@ -165,7 +174,7 @@ func releaseActions() []string { return []string{"published"} }
 func later() map[string][]string {
 	return map[string][]string{
 		"":              {"extends", "matrix"},
-		"jobs.*":        {"matrix", "await", "dispatch", "timeout"},
+		"jobs.*":        {"matrix", "timeout"},
 		"jobs.*.deploy": {"preview", "kustomize", "manifests"},
 	}
 }

@@ -42,7 +42,7 @@ func ExampleValidate() {
 		fmt.Printf("%s:%d:%d: %s\n", f.Path, f.Line, f.Column, f.Message)
 	}
 	// Output:
-	// .slipway.yaml:3:5: jobs.image: there is no "biuld" (did you mean build?); it knows on, paths, needs, if, build, deploy
+	// .slipway.yaml:3:5: jobs.image: there is no "biuld" (did you mean build?); it knows on, paths, needs, if, build, deploy, dispatch, await
 }
 
 func ExampleMatchAny() {
@@ -112,4 +112,26 @@ func ExampleRules_Command() {
 	// Output:
 	// {maintain [] [acme/sre]}
 	// {write [] []}
+}
+
+func ExampleCheckInputs() {
+	w, _ := pipeline.ReadWorkflow([]byte(`
+on:
+  workflow_dispatch:
+    inputs:
+      greeting: {description: what to say, required: true}
+      times: {type: number, default: 1}
+`))
+	prepared, _ := pipeline.CheckInputs(w, map[string]any{"greeting": "Welcome", "times": 3})
+	fmt.Println(prepared)
+	_, fault := pipeline.CheckInputs(w, map[string]any{"greting": "Welcome"})
+	fmt.Println(fault)
+	fmt.Println(w.Usage("hello.yaml"))
+	// Output:
+	// map[greeting:Welcome times:3]
+	// the workflow has no input "greting" (did you mean greeting?)
+	// Usage: `/dispatch hello.yaml greeting=<string> [times=<number>]`
+	//
+	// - `greeting`: what to say (string, required)
+	// - `times`: number, default `1`
 }

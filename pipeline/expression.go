@@ -113,20 +113,32 @@ func typeName(t *cel.Type) string {
 	return t.String()
 }
 
-// literalIndexes turns needs["api-gateway"] into the field that it means, so that it is typed like needs.api; args likewise.
+// literalIndexes turns needs["api-gateway"] into the field that it means, so that it is typed like needs.api; args and outputs
+// likewise.
 func literalIndexes(e celast.Expr, factory celast.ExprFactory) {
 	walk(e, nil, func(e, _ celast.Expr) {
 		if e.Kind() != celast.CallKind || e.AsCall().FunctionName() != operators.Index {
 			return
 		}
 		args := e.AsCall().Args()
-		if len(args) != 2 || args[0].Kind() != celast.IdentKind || args[0].AsIdent() != "needs" && args[0].AsIdent() != "args" || args[1].Kind() != celast.LiteralKind {
+		if len(args) != 2 || !hasFields(args[0]) || args[1].Kind() != celast.LiteralKind {
 			return
 		}
 		if name, ok := args[1].AsLiteral().(types.String); ok {
 			e.SetKindCase(factory.NewSelect(e.ID(), args[0], string(name)))
 		}
 	})
+}
+
+// hasFields reports whether an expression is needs, args or a job's outputs.
+func hasFields(e celast.Expr) bool {
+	switch e.Kind() {
+	case celast.IdentKind:
+		return e.AsIdent() == "needs" || e.AsIdent() == "args"
+	case celast.SelectKind:
+		return e.AsSelect().FieldName() == "outputs"
+	}
+	return false
 }
 
 // readsNeeds reports whether an expression reads needs, and what is wrong with how it does or reads args.

@@ -25,6 +25,7 @@ func FuzzPipeline(f *testing.F) {
 		{Push: "main", Build: new([]string)},
 		{Push: "main", Deploy: &jobs.AskPlace{Environment: "staging", Release: "shop"}},
 		{Push: "main", Rollback: &jobs.AskPlace{}},
+		{Push: "main", Dispatch: &jobs.AskDispatch{Workflow: "hello.yaml", Inputs: map[string]string{"greeting": "Hi", "times": "3"}}},
 		{Push: "main", Command: "greet", Args: map[string]any{"greeting": "${{ run.sha }}", "loud": true, "times": 2.0}},
 	}
 	for i, name := range caseFiles(f) {
@@ -35,7 +36,7 @@ func FuzzPipeline(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, content []byte, which uint8) {
-		in, rules := happenings[int(which)%len(happenings)].input(t, map[string][]byte{".slipway.yaml": content})
+		in, rules := happenings[int(which)%len(happenings)].input(t, map[string][]byte{".slipway.yaml": content, workflowFolder + "hello.yaml": []byte(helloWorkflow)})
 		start := time.Now()
 		plan := Plan(in)
 		if took := time.Since(start); took > 10*time.Second {

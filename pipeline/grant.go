@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,12 +15,22 @@ func (s spec) checkGrant(run jobs.RunInfo, grant jobs.Grant, bad func(at place, 
 	if s.build != nil && run.Trust.Level == jobs.Approved && len(grant.Push) == 0 && s.build.Image != "" {
 		return // it is built and not pushed
 	}
-	if s.build != nil {
+	switch {
+	case s.build != nil:
 		if message := imageGrant(s.build.Image, run, grant); message != "" {
 			bad(place{"image"}, "%s", message)
 		}
-		return
+	case s.dispatch != nil:
+		if key, message := workflowGrant(*s.dispatch, run, grant); message != "" {
+			bad(place{key}, "%s", message)
+		}
+	case s.deploy != nil:
+		s.checkEnvironments(run, grant, bad)
 	}
+}
+
+// checkEnvironments is checkGrant for a rollout.
+func (s spec) checkEnvironments(run jobs.RunInfo, grant jobs.Grant, bad func(at place, format string, args ...any)) {
 	for i, name := range s.deploy.Environments {
 		if !known(name) {
 			continue
@@ -97,4 +108,41 @@ func namespaceGrant(e jobs.EnvironmentGrant, h jobs.HelmSpec, run jobs.RunInfo) 
 		return ""
 	}
 	return fmt.Sprintf("namespace %s in %s is not granted to %s: the operator grants it %s", shorten(h.Namespace), e.Name, run.Repository.FullName(), jobs.Cut("["+strings.Join(e.Namespaces, ", ")+"]", 200))
+}
+
+// workflowGrant says why a workflow may not be dispatched, and which key is to be mended, or "".
+func workflowGrant(d jobs.DispatchSpec, run jobs.RunInfo, grant jobs.Grant) (key, message string) {
+	if !known(d.Repository) {
+		return "", ""
+	}
+	repository := cmp.Or(d.Repository, run.Repository.FullName())
+	at := slices.IndexFunc(grant.Workflows, func(g jobs.WorkflowGrant) bool { return g.Repository == strings.ToLower(repository) })
+	if at < 0 {
+		return "repository", fmt.Sprintf("no workflow of %s may be started by %s: the operator's key workflows grants that", shorten(repository), run.Repository.FullName())
+	}
+	g := grant.Workflows[at]
+	if len(g.Files) > 0 && known(d.Workflow) {
+		granted := jobs.Cut("["+strings.Join(g.Files, ", ")+"]", 200)
+		if workflowID.MatchString(d.Workflow) {
+			return "workflow", fmt.Sprintf("workflow %s must be named by its file: of %s the operator grants the files %s", d.Workflow, shorten(repository), granted)
+		}
+		if ok, _ := MatchAny(g.Files, d.Workflow); !ok {
+			return "workflow", fmt.Sprintf("workflow %s of %s is not granted to %s: the operator grants it %s", shorten(d.Workflow), shorten(repository), run.Repository.FullName(), granted)
+		}
+	}
+	if len(g.Refs) == 0 || !known(d.Ref) {
+		return "", ""
+	}
+	granted := jobs.Cut("["+strings.Join(g.Refs, ", ")+"]", 200)
+	ref := d.Ref
+	if ref == "" && d.Repository == "" {
+		ref = run.DispatchRef()
+	}
+	if ref == "" {
+		return "ref", fmt.Sprintf("dispatch.ref must be named: of %s the operator grants the branches and tags %s", shorten(repository), granted)
+	}
+	if ok, _ := MatchAny(g.Refs, ref); !ok {
+		return "ref", fmt.Sprintf("workflows of %s may not be started on %s by %s: the operator grants it %s", shorten(repository), shorten(ref), run.Repository.FullName(), granted)
+	}
+	return "", ""
 }

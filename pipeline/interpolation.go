@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/slipway-ci/slipway/jobs"
 )
 
 // unresolved marks a text that waits for other jobs, or whose value is not known yet. No text of a file and no value
@@ -168,7 +166,7 @@ func (f *file) compileAll(s *scope, j *job, n *node, want wanted) {
 	case mapNode:
 		for _, e := range n.entries {
 			below := want
-			if j.kind == jobs.KindDeploy && e.key.text == "set" {
+			if keepsTypes(j.kind, e.key.text) {
 				below = wantAny
 			}
 			f.compileAll(s, j, e.val, below)

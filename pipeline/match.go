@@ -229,8 +229,8 @@ func (j *job) matchQueue(e jobs.Event) answer {
 	base := strings.TrimPrefix(e.MergeGroup.BaseRef, "refs/heads/")
 	what := "merge group into " + shorten(base)
 	switch {
-	case j.kind == jobs.KindDeploy && !j.queues():
-		return no("a rollout runs on a merge group only when its own on names merge_group")
+	case j.acts() && !j.queues():
+		return no("%s", j.notQueued())
 	case t.queue != nil && t.queue.never:
 		return no("on.merge_group is false")
 	case t.queue != nil && len(t.queue.branches) == 0:
@@ -249,7 +249,16 @@ func (j *job) matchQueue(e jobs.Event) answer {
 	return matchBranch(t.pull.branches, base, e, what, "on.pull_request.branches").with(t.pull.paths, "on.pull_request.paths")
 }
 
-// queues reports whether a job's own on names merge_group: without that no rollout runs there, not even when it is needed.
+// notQueued says why a merge group rolls nothing out and dispatches nothing by a job that does not queue.
+func (j *job) notQueued() string {
+	if j.kind == jobs.KindDispatch {
+		return "a workflow is dispatched on a merge group only when the job's own on names merge_group"
+	}
+	return "a rollout runs on a merge group only when its own on names merge_group"
+}
+
+// queues reports whether a job's own on names merge_group: without that nothing is rolled out or dispatched there, not even
+// when it is needed.
 func (j *job) queues() bool {
 	return j.trigger != nil && j.trigger.own && j.trigger.queue != nil && !j.trigger.queue.never
 }

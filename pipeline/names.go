@@ -81,16 +81,28 @@ func checkLabel(s string, longest int) string {
 	return ""
 }
 
-// checkTimeout says what is wrong with a rollout's timeout, or "".
-func checkTimeout(s string) string {
+// checkTimeout says what is wrong with a timeout, or "".
+func checkTimeout(s string, least, most time.Duration) string {
 	d, err := time.ParseDuration(s)
 	switch {
 	case err != nil:
 		return "must be a time such as 90s or 5m"
-	case d < minTimeout || d > maxTimeout:
-		return fmt.Sprintf("must be between %s and %s", minTimeout, strings.TrimSuffix(maxTimeout.String(), "0s"))
+	case d < least || d > most:
+		return fmt.Sprintf("must be between %s and %s", least, roundly(most))
 	}
 	return ""
+}
+
+// roundly is a time without parts that are zero: 30m, 24h.
+func roundly(d time.Duration) string {
+	s := d.String()
+	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = rest + "h"
+	}
+	return s
 }
 
 // suggest gives "; did you mean …?" when one of the known words is near.

@@ -43,8 +43,26 @@ type job struct {
 // Validate returns all faults of a pipeline file, in the file's order. path is the name that they carry. What only
 // an event or the operator's policy can tell, such as whether an image is granted, is not among them.
 func Validate(content []byte, path string) []jobs.Fault {
+	return ValidateWith(content, path, func(string) (jobs.WorkflowFile, bool) { return jobs.WorkflowFile{}, false })
+}
+
+// ValidateWith is Validate that looks at the repository's own workflows, too, where the run's own branch or tag is meant. workflow
+// reads one by its file's name; those that it does not find are passed over.
+func ValidateWith(content []byte, path string, workflow func(name string) (file jobs.WorkflowFile, found bool)) []jobs.Fault {
 	f := parse(content, path)
 	f.checkExpressions()
+	for _, j := range f.jobs {
+		if j.kind != jobs.KindDispatch || f.report.whole() || f.report.first(j.name) != nil {
+			continue
+		}
+		s, err := j.spec(j.node.get(string(j.kind)), func(*node, *textExpr) (any, error) { return unresolved, nil })
+		if err != nil || s.dispatch.Repository+s.dispatch.Ref != "" || !known(s.dispatch.Workflow) {
+			continue
+		}
+		if file, found := workflow(s.dispatch.Workflow); found {
+			f.checkWorkflow(j, *s.dispatch, file)
+		}
+	}
 	return f.report.list()
 }
 
@@ -88,11 +106,8 @@ func (f *file) readJob(e entry, usual *trigger) *job {
 	j := &job{name: e.key.text, line: e.key.line, node: e.val, trigger: usual}
 	f.report.job = j.name
 	defer func() { f.report.job = "" }()
-	switch build, deploy := e.val.get("build"), e.val.get("deploy"); {
-	case build != nil && deploy == nil:
-		j.kind = jobs.KindBuild
-	case deploy != nil && build == nil:
-		j.kind = jobs.KindDeploy
+	if said := saidKinds(e.val); len(said) == 1 {
+		j.kind = jobs.KindName(said[0].key.text)
 	}
 	f.kinds[j.name] = j.kind
 	if on := e.val.get("on"); on != nil {

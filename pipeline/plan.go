@@ -19,23 +19,34 @@ const DefaultJob = "image"
 // An untrusted event is planned as if it were approved, so that it can be said what would run, but what is granted is not
 // looked at: such a run is held, and planned again when it is approved.
 func Plan(in jobs.PlanInput) jobs.Plan {
+	if in.Ask != nil && in.Ask.Dispatch != nil {
+		return planDispatch(in)
+	}
+	p := newPlanning(in)
+	if p.nothing() {
+		return p.plan // what holds back the jobs holds back their faults
+	}
+	p.file.checkExpressions()
+	switch {
+	case p.file.report.whole():
+		p.hold("the pipeline file has faults")
+	case !p.weigh():
+		p.hold("what was asked for was refused")
+	default:
+		p.write()
+	}
+	p.plan.Faults = p.file.report.list()
+	return p.plan
+}
+
+func newPlanning(in jobs.PlanInput) *planning {
 	p := &planning{in: in, file: defaultPipeline(in)}
 	p.plan.Pipeline = "the default pipeline"
 	if in.HasFile {
 		p.file = parse(in.File, in.Path)
 		p.plan.Pipeline = fmt.Sprintf("%s at %s", in.Path, short(in.SHA))
 	}
-	if p.nothing() {
-		return p.plan // what holds back the jobs holds back their faults
-	}
-	p.file.checkExpressions()
-	if p.file.report.whole() {
-		p.hold("the pipeline file has faults")
-	} else {
-		p.choose()
-	}
-	p.plan.Faults = p.file.report.list()
-	return p.plan
+	return p
 }
 
 // NeedsChanges reports whether the plan of this input can depend on changed files, so that nobody asks GitHub for
@@ -77,13 +88,13 @@ type planning struct {
 
 // A verdict is what was found out about a job.
 type verdict struct {
-	job    *job
-	own    bool   // its own triggers fit, or it was asked for
-	why    string // that is so or not
-	stop   string // why it can't run even when it is needed; empty when it can
-	weigh  bool   // stop is settled
-	wanted string // job that pulled it in
-	runs   bool
+	job     *job
+	own     bool   // its own triggers fit, or it was asked for
+	why     string // that is so or not
+	stop    string // why it can't run even when it is needed; empty when it can
+	weighed bool   // stop is settled
+	wanted  string // job that pulled it in
+	runs    bool
 }
 
 // nothing ends the plan before any job's own triggers are looked at.
@@ -134,13 +145,12 @@ func (p *planning) skip() string {
 	return ""
 }
 
-// choose finds the jobs that run, and resolves them.
-func (p *planning) choose() {
+// weigh finds the jobs that run. It is false when what was asked for was refused.
+func (p *planning) weigh() bool {
 	p.vars = runVariables(p.in.Run)
 	if p.in.Ask != nil {
 		if p.asked, p.plan.Refusal = p.asks(); p.plan.Refusal != "" {
-			p.hold("what was asked for was refused")
-			return
+			return false
 		}
 	}
 	p.verdict = make(map[string]*verdict, len(p.file.jobs))
@@ -168,6 +178,11 @@ func (p *planning) choose() {
 			p.pull(v)
 		}
 	}
+	return true
+}
+
+// write writes the verdicts down, and resolves the jobs that run.
+func (p *planning) write() {
 	for _, j := range p.file.jobs {
 		p.plan.Jobs = append(p.plan.Jobs, p.planned(p.verdict[j.name]))
 	}
@@ -176,19 +191,19 @@ func (p *planning) choose() {
 	}
 }
 
-// stop settles why a job can't run even when it is needed: nothing may be rolled out here, its if is false, or that holds
+// stop settles why a job can't run even when it is needed: nothing may be rolled out or dispatched here, its if is false, or that holds
 // for one of its needs.
 func (p *planning) stop(v *verdict) string {
-	if v.weigh {
+	if v.weighed {
 		return v.stop
 	}
-	v.weigh = true
+	v.weighed = true
 	j := v.job
 	switch {
 	case p.asked.rollsBack():
 		return "" // it needs nothing, and may go back in time
-	case j.kind == jobs.KindDeploy:
-		if v.stop = p.stopRollout(j); v.stop != "" {
+	case j.acts():
+		if v.stop = p.stopActing(j); v.stop != "" {
 			return v.stop
 		}
 	}
@@ -215,15 +230,29 @@ func (p *planning) stop(v *verdict) string {
 	return ""
 }
 
-// stopRollout says why this event rolls nothing out by a job, or "".
-func (p *planning) stopRollout(j *job) string {
-	switch {
-	case p.in.Trust.Level == jobs.Approved || p.in.Trust.Level == jobs.Untrusted:
-		return "a pull request from outside is built once it is approved, never rolled out"
+// acts reports whether a job changes more than images: it rolls out, or starts a workflow.
+func (j *job) acts() bool { return j.kind == jobs.KindDeploy || j.kind == jobs.KindDispatch }
+
+// Why nothing of a pull request from outside goes further than its builds.
+const (
+	neverRolledOut  = "a pull request from outside is built once it is approved, never rolled out"
+	neverDispatched = "a pull request from outside never starts workflows"
+)
+
+// stopActing says why this event rolls nothing out and dispatches nothing by a job, or "".
+func (p *planning) stopActing(j *job) string {
+	rollout := j.kind == jobs.KindDeploy
+	switch outside := p.in.Trust.Level == jobs.Approved || p.in.Trust.Level == jobs.Untrusted; {
+	case outside && rollout:
+		return neverRolledOut
+	case outside:
+		return neverDispatched
 	case p.in.Event.Kind == jobs.EventMergeGroup && !j.queues():
-		return "a rollout runs on a merge group only when its own on names merge_group"
-	case p.in.Stale != "":
+		return j.notQueued()
+	case p.in.Stale != "" && rollout:
 		return "nothing is rolled out from a commit that is behind: " + p.in.Stale
+	case p.in.Stale != "":
+		return "no workflow is started from a commit that is behind: " + p.in.Stale
 	}
 	return ""
 }
@@ -318,7 +347,7 @@ func (p *planning) resolve(j *job, out *jobs.PlannedJob) {
 		p.fault(j, n, "%v", err)
 		return
 	}
-	settings.complete(usual{image: p.in.DefaultImage, repository: p.in.Run.Repository.Name})
+	settings.complete(usual{image: p.in.DefaultImage, run: p.in.Run})
 	settings.quarantine(p.in.Run, p.in.Grant)
 	if p.asked != nil && p.asked.place != nil && p.asked.jobs[j.name] {
 		narrow(settings.deploy, *p.asked.place)
@@ -327,6 +356,11 @@ func (p *planning) resolve(j *job, out *jobs.PlannedJob) {
 	settings.check(bad)
 	if level := p.in.Trust.Level; !p.in.NoGrants && (level == jobs.Trusted || level == jobs.Approved) {
 		settings.checkGrant(p.in.Run, p.in.Grant, bad)
+	}
+	if settings.dispatch != nil && p.file.report.first(j.name) == nil {
+		if file, found := workflowOf(p.in, *settings.dispatch); found {
+			p.file.checkWorkflow(j, *settings.dispatch, file)
+		}
 	}
 	if p.file.report.first(j.name) == nil {
 		p.record(j, out, settings, waits)

@@ -62,6 +62,8 @@ type event struct {
 	Command  string         `yaml:"command"`
 	Args     map[string]any `yaml:"args"`
 
+	Dispatch *jobs.AskDispatch `yaml:"dispatch"`
+
 	Granted []string `yaml:"granted"` // environments whose approval the run has
 }
 
@@ -129,11 +131,38 @@ func (e event) input(t testing.TB, files map[string][]byte) (jobs.PlanInput, *Ru
 	in.Grant, in.DefaultImage = rules.Grant(in.Run), rules.DefaultImage(repo)
 	in.Run.Approved = e.Granted
 	e.ask(&in)
+	in.Workflows = workflowFiles(in, files)
 	return in, rules
 }
 
+// workflowFiles reads what a plan asks for, as the planner does, from a case's files. A case without any has no way to read them.
+func workflowFiles(in jobs.PlanInput, files map[string][]byte) (list []jobs.WorkflowFile) {
+	given := false
+	for name := range files {
+		given = given || strings.Contains(name, workflowFolder)
+	}
+	if !given {
+		return nil
+	}
+	for _, ref := range Workflows(in) {
+		file := jobs.WorkflowFile{WorkflowRef: ref, Path: workflowFolder + ref.Workflow}
+		name := file.Path
+		if ref.Repository+ref.Ref != "" {
+			name = ref.Repository + "@" + ref.Ref + "/" + file.Path
+		}
+		var found bool
+		if file.Content, found = files[name]; !found {
+			file.Problem = "there is no " + name
+		}
+		list = append(list, file)
+	}
+	return list
+}
+
+const workflowFolder = ".github/workflows/"
+
 func (e event) ask(in *jobs.PlanInput) {
-	if e.Build != nil || e.Deploy != nil || e.Rollback != nil || e.Command != "" {
+	if e.Build != nil || e.Deploy != nil || e.Rollback != nil || e.Command != "" || e.Dispatch != nil {
 		in.Run.Asked = &jobs.Asked{By: in.Event.Sender}
 	}
 	switch {
@@ -143,6 +172,8 @@ func (e event) ask(in *jobs.PlanInput) {
 		in.Ask = &jobs.Ask{Deploy: e.Deploy}
 	case e.Rollback != nil:
 		in.Ask = &jobs.Ask{Rollback: e.Rollback}
+	case e.Dispatch != nil:
+		in.Ask = &jobs.Ask{Dispatch: e.Dispatch}
 	case e.Command != "":
 		in.Ask = &jobs.Ask{Command: e.Command, Args: e.Args}
 		in.Run.Args = e.Args

@@ -14,6 +14,7 @@ import (
 type Policy struct {
 	Registries   map[string]RegistryPolicy    `yaml:"registries"` // by host[:port]
 	Environments map[string]EnvironmentPolicy `yaml:"environments"`
+	Workflows    map[string]WorkflowsPolicy   `yaml:"workflows"` // by owner/name of the repository they are in
 	Repositories RepositoriesPolicy           `yaml:"repositories"`
 	Trust        TrustPolicy                  `yaml:"trust"`
 	Defaults     DefaultsPolicy               `yaml:"defaults"`
@@ -40,6 +41,9 @@ type EnvironmentPolicy struct {
 	Approvals *ApprovalsPolicy `yaml:"approvals"`
 	// URL is where people reach what runs here; GitHub shows it beside the deployment.
 	URL string `yaml:"url"`
+	// RequiredChecks names checks and statuses of other Apps that must have succeeded on a commit before it is rolled out here:
+	// a workflow's job as JOB or as WORKFLOW / JOB. No pipeline can leave them out.
+	RequiredChecks []string `yaml:"required_checks"`
 }
 
 // RepositoriesPolicy says for whom Slipway acts.
@@ -95,6 +99,7 @@ func Compile(p Policy, clusters []string) (*Rules, error) {
 	for _, name := range sortedKeys(p.Environments) {
 		r.environments = append(r.environments, c.environment(name, p.Environments[name], clusters))
 	}
+	r.workflows = c.workflows(p.Workflows)
 	r.allow = c.patterns("repositories.allow", p.Repositories.Allow, false, false)
 	c.mode(&r.mode, len(r.allow) > 0)
 	c.run(r, p.Repositories)
@@ -153,6 +158,7 @@ func (c *compiler) environment(name string, p EnvironmentPolicy, clusters []stri
 		branches:     c.patterns(key+".branches", p.Branches, true, true),
 		approvals:    c.approvals(key+".approvals", p.Approvals),
 		url:          c.address(key+".url", p.URL),
+		checks:       c.checks(key+".required_checks", p.RequiredChecks),
 	}
 }
 

@@ -94,7 +94,7 @@ func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (jobs.Res
 	if err != nil {
 		return jobs.Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
 	}
-	settings.complete(usual{repository: run.Repository.Name})
+	settings.complete(usual{run: run.RunInfo})
 	settings.quarantine(run.RunInfo, grant)
 	var faults []string
 	bad := func(_ place, format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
@@ -160,7 +160,7 @@ func (s *scope) fillTemplate(v any, want wanted, kind jobs.KindName, vars map[st
 		}
 		for _, key := range sortedKeys(v) {
 			below := want
-			if kind == jobs.KindDeploy && key == "set" {
+			if keepsTypes(kind, key) {
 				below = wantAny
 			}
 			filled, err := s.fillTemplate(v[key], below, kind, vars)

@@ -13,6 +13,7 @@ type Rules struct {
 	scope        *scope
 	registries   []registryRule    // sorted by host
 	environments []environmentRule // sorted by name
+	workflows    []workflowRule    // sorted by repository
 	allow        []patternRule
 	mode         jobs.Mode
 	run          []patternRule // that run although the mode is observe
@@ -37,6 +38,7 @@ type environmentRule struct {
 	repositories, namespaces, branches []patternRule
 	approvals                          jobs.ApprovalRule
 	url                                string
+	checks                             []string
 }
 
 // A patternRule is one pattern of the operator's, with ${{ }} or without.
@@ -99,8 +101,11 @@ func (r *Rules) Grant(run jobs.RunInfo) jobs.Grant {
 			Branches:   r.expand(e.branches, repo),
 			Approvals:  e.approvals,
 			URL:        e.url,
+
+			RequiredChecks: slices.Clone(e.checks),
 		})
 	}
+	g.Workflows = r.workflowGrants(repo)
 	return g
 }
 

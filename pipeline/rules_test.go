@@ -60,6 +60,7 @@ func TestGrant(t *testing.T) {
 			{Name: "production", Clusters: []string{"seoul"}, Namespaces: []string{"shop"}, Branches: []string{"main", "release/*", "main"}},
 			{Name: "staging", Clusters: []string{"staging"}, Namespaces: []string{"shop", "shop-*", "tks"}, Branches: []string{"main"}},
 		},
+		Workflows: []jobs.WorkflowGrant{{Repository: "acme/shop"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -87,7 +88,7 @@ func TestGrantNothing(t *testing.T) {
 		runs["owner named "+name] = pushTo(repository(name, "shop"), "main")
 	}
 	for name, run := range runs {
-		if g := r.Grant(run); len(g.Push)+len(g.Environments) > 0 {
+		if g := r.Grant(run); len(g.Push)+len(g.Environments)+len(g.Workflows) > 0 {
 			t.Errorf("%s: granted %+v", name, g)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/invopop/jsonschema"
@@ -43,7 +44,14 @@ func generateSchema(t *testing.T) []byte {
 				def.Properties.Set(event, &jsonschema.Schema{Description: value.Description, OneOf: forms})
 			}
 		case "Job":
-			def.OneOf = []*jsonschema.Schema{{Required: []string{"build"}}, {Required: []string{"deploy"}}}
+			for _, key := range kindKeys() {
+				def.OneOf = append(def.OneOf, &jsonschema.Schema{Required: []string{key}})
+			}
+		case "DispatchSpec":
+			inputs, _ := def.Properties.Get("inputs")
+			inputs.AdditionalProperties = &jsonschema.Schema{
+				OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}},
+			}
 		case "Document":
 			all, _ := def.Properties.Get("jobs")
 			all.PropertyNames = &jsonschema.Schema{Pattern: jobNameForm}
@@ -178,7 +186,7 @@ func pipelinesOf(t testing.TB, name string) [][]byte {
 	}
 	var files [][]byte
 	for _, f := range archive.Files {
-		if filepath.Ext(f.Name) == ".yaml" && f.Name != "policy.yaml" {
+		if filepath.Ext(f.Name) == ".yaml" && f.Name != "policy.yaml" && !strings.Contains(f.Name, workflowFolder) {
 			files = append(files, f.Data)
 		}
 	}

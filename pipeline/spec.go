@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -18,8 +19,10 @@ const (
 
 // A spec is a job's settings, of whichever kind.
 type spec struct {
-	build  *jobs.BuildSpec
-	deploy *jobs.DeploySpec
+	build    *jobs.BuildSpec
+	deploy   *jobs.DeploySpec
+	dispatch *jobs.DispatchSpec
+	await    *jobs.AwaitSpec
 }
 
 // decodeSpec fills a spec from JSON, strictly.
@@ -33,12 +36,18 @@ func decodeSpec(kind jobs.KindName, data []byte) (spec, error) {
 	case jobs.KindDeploy:
 		s.deploy = new(jobs.DeploySpec)
 		target = s.deploy
+	case jobs.KindDispatch:
+		s.dispatch = new(jobs.DispatchSpec)
+		target = s.dispatch
+	case jobs.KindAwait:
+		s.await = new(jobs.AwaitSpec)
+		target = s.await
 	default:
 		return s, fmt.Errorf("there is no kind %q", kind)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	d.UseNumber() // numbers below set stay as they are written
+	d.UseNumber() // numbers below set and inputs stay as they are written
 	if err := d.Decode(target); err != nil {
 		return s, fmt.Errorf("read %s settings: %w", kind, err)
 	}
@@ -46,10 +55,20 @@ func decodeSpec(kind jobs.KindName, data []byte) (spec, error) {
 }
 
 func (s spec) marshal() ([]byte, error) {
-	if s.build != nil {
+	switch {
+	case s.build != nil:
 		return json.Marshal(s.build)
+	case s.dispatch != nil:
+		return json.Marshal(s.dispatch)
+	case s.await != nil:
+		return json.Marshal(s.await)
 	}
 	return json.Marshal(s.deploy)
+}
+
+// keepsTypes reports whether values below a key of a kind's settings keep the type that an expression gives them.
+func keepsTypes(kind jobs.KindName, key string) bool {
+	return kind == jobs.KindDeploy && key == "set" || kind == jobs.KindDispatch && key == "inputs"
 }
 
 // A place is a path to a setting within a spec: keys and list indexes.
@@ -57,33 +76,46 @@ type place []any
 
 // Usual values of settings that a file leaves out.
 type usual struct {
-	image      string // defaults.image
-	repository string // its name, which is the usual namespace; empty when not known
+	image string       // defaults.image
+	run   jobs.RunInfo // its repository's name is the usual namespace
 }
 
 // complete fills in what the file leaves out, as far as it is known.
 func (s spec) complete(u usual) {
-	if b := s.build; b != nil {
-		if b.Image == "" {
-			b.Image = u.image
-		}
-		if b.Context == "" {
-			b.Context = "."
-		}
-		if b.Dockerfile == "" && known(b.Context) {
-			b.Dockerfile = path.Join(b.Context, "Dockerfile")
-		}
-		return
+	switch {
+	case s.build != nil:
+		completeBuild(s.build, u)
+	case s.dispatch != nil:
+		completeDispatch(s.dispatch, u.run)
+	case s.await != nil:
+		s.await.Timeout = cmp.Or(s.await.Timeout, usualWait)
+	default:
+		completeDeploy(s.deploy, u)
 	}
-	for i := range s.deploy.Helm {
-		h := &s.deploy.Helm[i]
+}
+
+func completeBuild(b *jobs.BuildSpec, u usual) {
+	if b.Image == "" {
+		b.Image = u.image
+	}
+	if b.Context == "" {
+		b.Context = "."
+	}
+	if b.Dockerfile == "" && known(b.Context) {
+		b.Dockerfile = path.Join(b.Context, "Dockerfile")
+	}
+}
+
+func completeDeploy(d *jobs.DeploySpec, u usual) {
+	for i := range d.Helm {
+		h := &d.Helm[i]
 		if h.Release == "" && known(h.Chart) {
 			if name := path.Base(path.Clean(h.Chart)); name != "." && name != "/" {
 				h.Release = name
 			}
 		}
 		if h.Namespace == "" {
-			h.Namespace = strings.ToLower(u.repository)
+			h.Namespace = strings.ToLower(u.run.Repository.Name)
 		}
 		if h.Timeout == "" {
 			h.Timeout = "5m"
@@ -91,12 +123,17 @@ func (s spec) complete(u usual) {
 	}
 }
 
-// check calls bad for every setting that a registry, a builder or a cluster would refuse. Settings that are not
+// check calls bad for every setting that a registry, a builder, a cluster or GitHub would refuse. Settings that are not
 // known yet are passed over.
 func (s spec) check(bad func(at place, format string, args ...any)) {
-	if s.build != nil {
+	switch {
+	case s.build != nil:
 		checkBuild(s.build, bad)
-	} else {
+	case s.dispatch != nil:
+		checkDispatch(s.dispatch, bad)
+	case s.await != nil:
+		checkAwait(s.await, bad)
+	default:
 		checkDeploy(s.deploy, bad)
 	}
 }
@@ -185,7 +222,7 @@ func checkHelm(h *jobs.HelmSpec, i int, back bool, bad func(at place, format str
 		}
 	}
 	if h.Timeout != "" && known(h.Timeout) {
-		if message := checkTimeout(h.Timeout); message != "" {
+		if message := checkTimeout(h.Timeout, minTimeout, maxTimeout); message != "" {
 			bad(at("timeout"), "deploy.helm.timeout %s %s", shorten(h.Timeout), message)
 		}
 	}

@@ -21,13 +21,21 @@ func variableTypes() map[string]map[string]*cel.Type {
 		"pull_request": {"number": num, "head": str, "base": str},
 		"job.build":    {"result": str, "outputs": objectType("outputs.build")},
 		"job.deploy":   {"result": str, "outputs": objectType("outputs.deploy")},
+		"job.dispatch": {"result": str, "outputs": objectType(openOutputs)},
+		"job.await":    {"result": str, "outputs": objectType("outputs.await")},
 		"outputs.build": {
 			"image": str, "digest": str, "index_digest": str, "ref": str, "tags": str,
 			"size": num, "steps": num, "cached_steps": num, "seconds": cel.DoubleType,
 		},
 		"outputs.deploy": {"revision": num, "status": str, "namespace": str, "release": str, "images": str},
+		// And whatever the workflow left behind: see openOutputs.
+		"outputs.dispatch": {"run_id": num, "run_url": str, "conclusion": str, "artifacts": str},
+		"outputs.await":    {},
 	}
 }
+
+// openOutputs have fields that nobody knows before the job has ended.
+const openOutputs = "outputs.dispatch"
 
 // typePrefix keeps our types out of reach of expressions: no identifier holds a blank.
 const typePrefix = "slipway "
@@ -125,6 +133,9 @@ func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bo
 		if !ok && p.anyArg && name == typePrefix+"args" {
 			return fieldType("args", field, cel.DynType), true
 		}
+		if !ok && name == typePrefix+openOutputs {
+			return fieldType(openOutputs, field, cel.DynType), true
+		}
 		return t, ok
 	}
 	return p.Provider.FindStructFieldType(name, field)
@@ -169,8 +180,13 @@ func needsVariable(run jobs.Run, job jobs.Job) map[string]any {
 			continue
 		}
 		outputs := map[string]any{}
-		for field, t := range fields["outputs."+string(need.Kind)] {
-			if v, ok := typedOutput(need.Outputs[field], t); ok {
+		declared := fields["outputs."+string(need.Kind)]
+		for field, v := range need.Outputs {
+			t := declared[field]
+			if t == nil && need.Kind == jobs.KindDispatch {
+				t = cel.DynType
+			}
+			if v, ok := typedOutput(v, t); ok {
 				outputs[field] = v
 			}
 		}
@@ -181,6 +197,12 @@ func needsVariable(run jobs.Run, job jobs.Job) map[string]any {
 
 // typedOutput gives an output its declared type: records keep all numbers as JSON does.
 func typedOutput(v any, t *cel.Type) (any, bool) {
+	switch {
+	case t == nil:
+		return nil, false
+	case t == cel.DynType:
+		return anyOutput(v), v != nil
+	}
 	switch v := v.(type) {
 	case string:
 		return v, t == cel.StringType
@@ -196,6 +218,29 @@ func typedOutput(v any, t *cel.Type) (any, bool) {
 		return v, t == cel.DoubleType
 	}
 	return nil, false
+}
+
+// anyOutput is an output of no declared type; whole numbers in it are whole.
+func anyOutput(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if v == float64(int64(v)) {
+			return int64(v)
+		}
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = anyOutput(v[i])
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for key := range v {
+			m[key] = anyOutput(v[key])
+		}
+		return m
+	}
+	return v
 }
 
 // result says how a job ended, in the words of jobs.Conclusion.
