@@ -38,11 +38,14 @@ type App struct {
 	clients *lru.Cache[clientKey, *client]
 	budgets *lru.Cache[int64, *budget]
 	files   *lru.Cache[fileKey, file]
+	places  *lru.Cache[string, whereabouts] // by full name, in lower case
 }
 
 var (
 	_ jobs.Pulls   = (*App)(nil)
 	_ jobs.Commits = (*App)(nil)
+	_ jobs.Places  = (*App)(nil)
+	_ jobs.Actions = (*App)(nil)
 )
 
 // Options are what New needs beside the configuration; the zero value will do.
@@ -54,7 +57,7 @@ type Options struct {
 }
 
 const (
-	maxClients = 1024 // repositories whose client and token are kept
+	maxClients = 2048 // repositories and scopes whose client and token are kept
 	maxBudgets = 4096 // installations whose limits are remembered
 )
 
@@ -96,6 +99,9 @@ func New(config Config, options Options) (*App, error) {
 	if a.files, err = lru.New[fileKey, file](maxFiles); err != nil {
 		return nil, err
 	}
+	if a.places, err = lru.New[string, whereabouts](maxPlaces); err != nil {
+		return nil, err
+	}
 	a.own = newBudget(a.now)
 	a.own.ownApp = true
 	own := &limiter{next: a.base, budget: a.own, now: a.now, observe: a.observe}
@@ -134,17 +140,25 @@ func (a *App) stay(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-type clientKey struct{ installation, repository int64 }
+type clientKey struct {
+	installation, repository int64
+	scope                    scope
+}
 
-// A client speaks as one installation, about one repository. It is never shared more widely: go-github keeps rate-limit
-// state in the client, and the token reaches this repository only.
+// A client speaks as one installation, about one repository, with a token of one scope. It is never shared more widely:
+// go-github keeps rate-limit state in the client, and the token reaches this repository only.
 type client struct {
 	*github.Client
 	budget *budget
 }
 
-// client returns the client for a repository.
+// client returns the client for a repository that runs are shown with.
 func (a *App) client(installation int64, repo jobs.Repository) (*client, error) {
+	return a.clientFor(installation, repo, scopeRuns)
+}
+
+// clientFor returns the client for a repository and a scope. All of an installation's clients share its budget.
+func (a *App) clientFor(installation int64, repo jobs.Repository, s scope) (*client, error) {
 	if installation <= 0 || repo.ID <= 0 {
 		return nil, fmt.Errorf("installation %d, repository %d: not IDs of GitHub's", installation, repo.ID)
 	}
@@ -153,25 +167,30 @@ func (a *App) client(installation int64, repo jobs.Repository) (*client, error) 
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := clientKey{installation, repo.ID}
+	key := clientKey{installation, repo.ID, s}
 	if c, ok := a.clients.Get(key); ok {
 		a.budgets.Get(installation) // in use
 		return c, nil
 	}
+	c := a.speaker(installation, func(ctx context.Context) (string, time.Time, error) {
+		return a.mint(ctx, installation, repo.ID, s)
+	})
+	c.budget.of(repo.Owner)
+	a.clients.Add(key, c)
+	return c, nil
+}
+
+// speaker makes a client that speaks as an installation, with tokens as they are minted and by the installation's budget. a.mu is
+// held.
+func (a *App) speaker(installation int64, mint func(context.Context) (string, time.Time, error)) *client {
 	b, ok := a.budgets.Get(installation)
 	if !ok {
 		b = newBudget(a.now)
 		a.budgets.Add(installation, b)
 	}
-	b.of(repo.Owner)
-	tokens := &tokenSource{now: a.now, mint: func(ctx context.Context) (string, time.Time, error) {
-		return a.mint(ctx, installation, repo.ID)
-	}}
-	c := &client{budget: b, Client: a.newClient(&authorizer{
-		api: a.api, tokens: tokens, next: &limiter{next: a.base, budget: b, now: a.now, observe: a.observe},
+	return &client{budget: b, Client: a.newClient(&authorizer{
+		api: a.api, tokens: &tokenSource{now: a.now, mint: mint}, next: &limiter{next: a.base, budget: b, now: a.now, observe: a.observe},
 	})}
-	a.clients.Add(key, c)
-	return c, nil
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -312,86 +311,20 @@ func (s *Archives) setAside() (dirs []string) {
 	return dirs
 }
 
-// archive opens the stream of a commit's tar.gz. GitHub answers with a redirect to another host, whose address is a secret
-// by itself and which gets no token of ours.
+// archive opens the stream of a commit's tar.gz.
 func (a *App) archive(ctx context.Context, installation int64, repo jobs.Repository, sha string) (io.ReadCloser, error) {
 	c, err := a.client(installation, repo)
 	if err != nil {
 		return nil, err
 	}
-	req, err := c.NewRequest(http.MethodGet, fmt.Sprintf("repos/%s/%s/tarball/%s", repo.Owner, repo.Name, sha), nil)
-	if err != nil {
-		return nil, bare(err)
-	}
-	ctx = operation(ctx, "repos/download-tarball-archive")
-	// Past the http.Client, which would follow the redirect or cut the stream off after a call's time.
-	transport := c.Client.Client().Transport
-	for range 3 {
-		resp, err := transport.RoundTrip(req.WithContext(ctx))
-		if err != nil {
-			return nil, bare(err)
+	const name = "repos/download-tarball-archive"
+	stream, err := a.stored(operation(ctx, name), c, fmt.Sprintf("repos/%s/%s/tarball/%s", repo.Owner, repo.Name, sha), "the archive")
+	if status(err) == http.StatusNotFound {
+		if err := a.hasCommit(ctx, c, repo, sha); err != nil {
+			return nil, err
 		}
-		switch {
-		case resp.StatusCode == http.StatusOK:
-			return resp.Body, nil
-		case resp.StatusCode == http.StatusNotFound:
-			drop(resp)
-			if err := a.hasCommit(ctx, c, repo, sha); err != nil {
-				return nil, err
-			}
-			return nil, &Unavailable{Operation: operationOf(req.WithContext(ctx)), Status: resp.StatusCode, After: time.Minute,
-				Cause: errors.New("the commit is there, its archive is not")}
-		case resp.StatusCode/100 != 3:
-			drop(resp)
-			return nil, &refused{resp.StatusCode, "no archive"}
-		}
-		drop(resp)
-		to, err := req.URL.Parse(resp.Header.Get("Location"))
-		if err != nil || resp.Header.Get("Location") == "" {
-			return nil, errors.New("GitHub's redirect to the archive leads nowhere")
-		}
-		// A renamed repository: the API sends us to another address of its own.
-		if sameOrigin(to, a.api) && resp.StatusCode != http.StatusFound {
-			req.URL = to
-			continue
-		}
-		return a.stream(ctx, to)
+		return nil, &Unavailable{Operation: name, Status: http.StatusNotFound, After: time.Minute,
+			Cause: errors.New("the commit is there, its archive is not")}
 	}
-	return nil, errors.New("GitHub redirects to the archive in circles")
-}
-
-// stream opens the archive's own address, without a token.
-func (a *App) stream(ctx context.Context, from *url.URL) (io.ReadCloser, error) {
-	plain := &http.Client{Transport: a.base, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if len(via) > 3 || !a.mayFetch(req.URL) {
-			return errors.New("the archive's redirect is refused")
-		}
-		return nil
-	}}
-	if !a.mayFetch(from) {
-		return nil, errors.New("the archive's redirect leads to an address that is not https")
-	}
-	const name = "download the archive"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
-	if err != nil {
-		return nil, errors.New("GitHub's redirect to the archive is not a URL")
-	}
-	req.Header.Set("User-Agent", "slipway")
-	resp, err := plain.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, &Unavailable{Operation: name, After: troubleFirst, Cause: bare(err)}
-	}
-	if resp.StatusCode != http.StatusOK {
-		drop(resp)
-		return nil, &Unavailable{Operation: name, Status: resp.StatusCode, After: 5 * time.Second}
-	}
-	return resp.Body, nil
-}
-
-// mayFetch tells whether an address may be fetched: https, or what the API itself uses, as a test's does.
-func (a *App) mayFetch(u *url.URL) bool {
-	return u.Host != "" && (u.Scheme == "https" || u.Scheme == a.api.Scheme)
+	return stream, err
 }

@@ -154,12 +154,12 @@ func (a *App) wrote(ctx context.Context, c comment) (bool, error) {
 	if c.Via != nil {
 		return c.Via.ID == a.id, nil
 	}
-	login, err := a.bot(ctx) // comments on commits don't name the App
+	login, err := a.BotLogin(ctx) // comments on commits don't name the App
 	return login == c.User.Login, err
 }
 
-// bot is the login of our App's bot. GitHub is asked once.
-func (a *App) bot(ctx context.Context) (string, error) {
+// BotLogin is the login of our App's bot, such as slipway[bot]. GitHub is asked once.
+func (a *App) BotLogin(ctx context.Context) (string, error) {
 	if login := a.login.Load(); login != nil {
 		return *login, nil
 	}

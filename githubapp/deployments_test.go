@@ -48,7 +48,7 @@ func TestProjectDeployments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, d := range ProjectDeployments(test.run) {
+			for _, d := range ProjectDeployments(test.run, nil) {
 				got = append(got, fmt.Sprintf("%s %s %s", d.Environment, d.State, d.Description))
 				if d.Task != "deploy" {
 					t.Errorf("task %q", d.Task)
@@ -61,7 +61,7 @@ func TestProjectDeployments(t *testing.T) {
 	}
 	back := toProduction(jobs.JobSucceeded)
 	back.Spec = []byte(`{"environments":["staging"],"rollback":{}}`)
-	if got := ProjectDeployments(trusted(jobs.RunSucceeded, back)); len(got) != 1 || got[0].Task != "rollback" {
+	if got := ProjectDeployments(trusted(jobs.RunSucceeded, back), nil); len(got) != 1 || got[0].Task != "rollback" {
 		t.Errorf("a rollback: got %+v", got)
 	}
 	if list := runButtons(trusted(jobs.RunSucceeded, back)); len(list) != 0 {

@@ -76,10 +76,7 @@ func (h Heads) Repositories(ctx context.Context, installation int64, each func(j
 			if !validName(r.GetOwner().GetLogin()) || !validName(r.GetName()) || r.GetID() <= 0 {
 				continue
 			}
-			if err := each(jobs.Repository{
-				ID: r.GetID(), Owner: r.GetOwner().GetLogin(), Name: r.GetName(), DefaultBranch: r.GetDefaultBranch(),
-				Private: r.GetPrivate(), Archived: r.GetArchived() || r.GetDisabled(),
-			}); err != nil {
+			if err := each(repository(r)); err != nil {
 				return err
 			}
 		}
@@ -242,15 +239,7 @@ func (a *App) reader(installation int64) (*client, error) {
 		a.budgets.Get(installation) // in use
 		return c, nil
 	}
-	b, ok := a.budgets.Get(installation)
-	if !ok {
-		b = newBudget(a.now)
-		a.budgets.Add(installation, b)
-	}
-	tokens := &tokenSource{now: a.now, mint: func(ctx context.Context) (string, time.Time, error) { return a.mintReader(ctx, installation) }}
-	c := &client{budget: b, Client: a.newClient(&authorizer{
-		api: a.api, tokens: tokens, next: &limiter{next: a.base, budget: b, now: a.now, observe: a.observe},
-	})}
+	c := a.speaker(installation, func(ctx context.Context) (string, time.Time, error) { return a.mintReader(ctx, installation) })
 	a.clients.Add(key, c)
 	return c, nil
 }

@@ -116,19 +116,24 @@ func TestCompareWithNeeds(t *testing.T) {
 		t.Errorf("an App without anything: %+v", d)
 	}
 	d = Compare(githubtest.DefaultPermissions(), githubtest.DefaultEvents())
-	if len(d.Missing) != 0 || d.Superfluous["actions"] != "write" || d.Superfluous["issues"] != "write" || d.Superfluous["checks"] != "" || len(d.Unsent) != 0 {
+	if len(d.Missing) != 0 || d.Superfluous["statuses"] != "write" || d.Superfluous["actions"] != "" || d.Superfluous["issues"] != "write" || d.Superfluous["checks"] != "" || len(d.Unsent) != 0 {
 		t.Errorf("an App with more: %+v", d)
 	}
-	if strings.Join(d.Unused, " ") != "create delete deployment deployment_status repository status workflow_job workflow_run" {
+	if strings.Join(d.Unused, " ") != "create delete deployment deployment_status repository" {
 		t.Errorf("unused events: %v", d.Unused)
 	}
 	d = Compare(map[string]string{"checks": "read", "contents": "admin", "metadata": "odd"}, []string{"check_run"})
 	if len(d.Missing) != len(Permissions())-1 || d.Superfluous["contents"] != "admin" || d.Superfluous["checks"] != "" {
 		t.Errorf("other levels: %+v", d)
 	}
-	for name, most := range permissions(nil) { // what tokens are asked for is no more than what the App asks for
-		if !slices.ContainsFunc(Permissions(), func(p Permission) bool { return p.Name == name && covers(p.Level, most) }) {
-			t.Errorf("tokens want %s: %s, which the App does not ask for", name, most)
+	for s := range scopes {
+		for name, most := range s.permissions(nil) { // what tokens are asked for is no more than what the App asks for
+			if !slices.ContainsFunc(Permissions(), func(p Permission) bool { return p.Name == name && covers(p.Level, most) }) {
+				t.Errorf("tokens want %s: %s, which the App does not ask for", name, most)
+			}
+			if name == "actions" && most == "write" && s != scopeActions || name == "deployments" && s != scopeRuns && s != scopeReview {
+				t.Errorf("scope %d may %s: %s", s, name, most)
+			}
 		}
 	}
 	for _, p := range Permissions() {

@@ -26,6 +26,7 @@ type Subscription struct {
 // payloads".
 func Permissions() []Permission {
 	return []Permission{
+		{Name: "actions", Level: "write", Why: "to start workflows and follow them", Optional: true},
 		{Name: "checks", Level: "write", Why: "to show every run as checks, with buttons"},
 		{Name: "contents", Level: "read", Why: "to read .slipway.yaml and the commit that is built"},
 		{Name: "deployments", Level: "write", Why: "to show rollouts as GitHub deployments", Optional: true},
@@ -34,6 +35,7 @@ func Permissions() []Permission {
 		{Name: "merge_queues", Level: "read", Why: "to be sent merge queues' heads, so that they get their required check", Optional: true},
 		{Name: "metadata", Level: "read", Why: "to ask who may write to a repository; GitHub gives it to every App"},
 		{Name: "pull_requests", Level: "write", Why: "to read pull requests and their files, and to answer comments on them"},
+		{Name: "statuses", Level: "read", Why: "to see commit statuses that a job or an environment waits for; without it only checks are seen", Optional: true},
 	}
 }
 
@@ -49,6 +51,9 @@ func Subscriptions() []Subscription {
 		{Name: "pull_request", Why: "to start runs for pull requests"},
 		{Name: "push", Why: "to start runs for branches and tags"},
 		{Name: "release", Why: "to start runs for published releases"},
+		{Name: "status", Why: "to hear of commit statuses that a job waits for"},
+		{Name: "workflow_job", Why: "to follow the jobs of workflows"},
+		{Name: "workflow_run", Why: "to follow workflows"},
 	}
 }
 

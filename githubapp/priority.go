@@ -48,6 +48,11 @@ func urgency(ctx context.Context, p priority, subject string) context.Context {
 	return context.WithValue(context.WithValue(ctx, priorityKey{}, p), subjectKey{}, subject)
 }
 
+// asking names what is asked, and how much it matters.
+func asking(ctx context.Context, p priority, name string) context.Context {
+	return context.WithValue(operation(ctx, name), priorityKey{}, p)
+}
+
 // A demand is a call that wants to be made.
 type demand struct {
 	priority priority
@@ -73,6 +78,9 @@ func demandOf(req *http.Request) demand {
 	name := operationOf(req)
 	if d.write && strings.HasSuffix(name, "-comment") {
 		d.content = true
+	}
+	if name == opCancel { // it ends something, and must not wait for the hour in which much began
+		d.content = false
 	}
 	if p, ok := req.Context().Value(priorityKey{}).(priority); ok {
 		d.priority = p

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +28,7 @@ const (
 	tokenLeast = 30 * time.Second
 )
 
-// A tokenSource holds the token of one repository of an installation. GitHub has two formats, of 40 characters and of
+// A tokenSource holds the token of one repository of an installation, for one scope. GitHub has two formats, of 40 characters and of
 // several hundred; nothing here depends on which.
 type tokenSource struct {
 	mint func(context.Context) (token string, expires time.Time, err error)
@@ -92,18 +94,39 @@ func (s *tokenSource) forget(token string) {
 	}
 }
 
-// needed and wanted are what every token is narrowed to, beside its one repository. Nothing works without what is needed:
-// files, pull requests, checks. What is wanted is taken as far as the installation grants it: comments and reactions on
-// pull requests, deployments, who is in a team.
-var (
-	needed = map[string]string{"metadata": "read", "contents": "read", "pull_requests": "read", "checks": "write"}
-	wanted = map[string]string{"pull_requests": "write", "deployments": "write", "members": "read"}
+// A scope is what a token is for. Each token is narrowed to its scope, beside its one repository, so that what shows checks can't
+// start workflows.
+type scope int
+
+const (
+	scopeRuns    scope = iota // files, pull requests, checks, and what is shown beside them
+	scopeActions              // workflows and their runs
+	scopeReview               // letting a workflow's job into an environment
+	scopeOthers               // what other Apps say about commits
+	scopes                    // how many there are
 )
 
+// A reach is what a scope's tokens are narrowed to. Nothing works without what is needed. What is wanted is taken as far as the
+// installation grants it.
+type reach struct{ needed, wanted map[string]string }
+
+var reaches = [scopes]reach{
+	scopeRuns: {
+		needed: map[string]string{"metadata": "read", "contents": "read", "pull_requests": "read", "checks": "write"},
+		wanted: map[string]string{"pull_requests": "write", "deployments": "write", "members": "read"},
+	},
+	scopeActions: {needed: map[string]string{"metadata": "read", "contents": "read", "checks": "read", "actions": "write"}},
+	scopeReview:  {needed: map[string]string{"metadata": "read", "deployments": "write"}},
+	scopeOthers: {
+		needed: map[string]string{"metadata": "read", "checks": "read"},
+		wanted: map[string]string{"statuses": "read", "actions": "read"},
+	},
+}
+
 // permissions are those to ask of an installation that grants the given ones; nil stands for all that is wanted.
-func permissions(granted map[string]string) map[string]string {
-	ask := maps.Clone(needed)
-	for name, level := range wanted {
+func (s scope) permissions(granted map[string]string) map[string]string {
+	ask := maps.Clone(reaches[s].needed)
+	for name, level := range reaches[s].wanted {
 		if granted == nil || covers(granted[name], level) {
 			ask[name] = level
 		}
@@ -111,16 +134,38 @@ func permissions(granted map[string]string) map[string]string {
 	return ask
 }
 
-// mint asks GitHub for a token that reaches one repository of an installation.
-func (a *App) mint(ctx context.Context, installation, repository int64) (string, time.Time, error) {
-	token, expires, err := a.requestToken(ctx, installation, repository, permissions(nil))
+// lacking lists what is needed and not granted, as people write permissions. Every App has metadata.
+func (s scope) lacking(granted map[string]string) (list []string) {
+	for _, name := range slices.Sorted(maps.Keys(reaches[s].needed)) {
+		if want := reaches[s].needed[name]; name != "metadata" && !covers(granted[name], want) {
+			list = append(list, strings.ReplaceAll(name, "_", " ")+": "+want)
+		}
+	}
+	return list
+}
+
+// A tokenRequest says what a token is to reach: repositories by their ID or by their name.
+type tokenRequest struct {
+	RepositoryIDs []int64           `json:"repository_ids,omitempty"`
+	Repositories  []string          `json:"repositories,omitempty"`
+	Permissions   map[string]string `json:"permissions"`
+}
+
+// mint asks GitHub for a token of a scope that reaches one repository of an installation.
+func (a *App) mint(ctx context.Context, installation, repository int64, s scope) (string, time.Time, error) {
+	wish := tokenRequest{RepositoryIDs: []int64{repository}, Permissions: s.permissions(nil)}
+	token, expires, err := a.requestToken(ctx, installation, wish)
 	if status(err) == http.StatusUnprocessableEntity && mentionsPermission(err) {
 		// One permission that is not granted costs the whole token, so only those that are get asked for.
 		granted, askErr := a.granted(ctx, installation)
 		if askErr != nil {
 			return "", time.Time{}, askErr
 		}
-		token, expires, err = a.requestToken(ctx, installation, repository, permissions(granted))
+		if lacking := s.lacking(granted); len(lacking) > 0 {
+			return "", time.Time{}, fmt.Errorf("%w: it needs %s", ErrDenied, strings.Join(lacking, ", "))
+		}
+		wish.Permissions = s.permissions(granted)
+		token, expires, err = a.requestToken(ctx, installation, wish)
 	}
 	if err == nil {
 		return token, expires, nil
@@ -133,7 +178,7 @@ func (a *App) mint(ctx context.Context, installation, repository int64) (string,
 	case http.StatusUnprocessableEntity:
 		// GitHub says 422 both for a repository that the installation does not reach and for a permission it lacks.
 		if mentionsPermission(err) {
-			return "", time.Time{}, fmt.Errorf("%w: it needs contents: read, pull requests: read and checks: write: %w", ErrDenied, err)
+			return "", time.Time{}, fmt.Errorf("%w: %w", ErrDenied, err)
 		}
 		return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d no longer reaches the repository: it was deleted, moved or taken out", installation)}
 	}
@@ -145,12 +190,9 @@ func removed(installation int64) error {
 }
 
 // requestToken sends one request for a token.
-func (a *App) requestToken(ctx context.Context, installation, repository int64, permissions map[string]string) (string, time.Time, error) {
+func (a *App) requestToken(ctx context.Context, installation int64, wish tokenRequest) (string, time.Time, error) {
 	attempt := fmt.Sprintf("get a token for installation %d", installation)
-	req, err := a.asApp.NewRequest(http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", installation), struct {
-		RepositoryIDs []int64           `json:"repository_ids"`
-		Permissions   map[string]string `json:"permissions"`
-	}{[]int64{repository}, permissions})
+	req, err := a.asApp.NewRequest(http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", installation), wish)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("%s: %w", attempt, err)
 	}

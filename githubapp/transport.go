@@ -61,7 +61,7 @@ func (l *limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	began := l.now()
-	resp, err := l.next.RoundTrip(req)
+	resp, err := errandOf(req).carry(req, l.next)
 	leave()
 	call.Took = l.now().Sub(began)
 	if resp != nil {
