@@ -23,7 +23,7 @@ type checkBody struct {
 	StartedAt   *time.Time   `json:"started_at,omitempty"`
 	CompletedAt *time.Time   `json:"completed_at,omitempty"`
 	Output      *checkOutput `json:"output,omitempty"`
-	Actions     []Button     `json:"actions,omitempty"`
+	Actions     []Button     `json:"actions,omitzero"` // what is there stays when this is nil, and goes when it is empty
 }
 
 type checkOutput struct {

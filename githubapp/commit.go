@@ -32,6 +32,10 @@ func (r *Reporter) project(ctx context.Context, run jobs.Run, results map[string
 	if err != nil || !said || !run.State.Over() {
 		return checks, err
 	}
+	// GitHub takes the newest check of the name for the commit's: one that has no say makes no new one.
+	if whole.Round, err = r.shownRound(ctx, run.ID, whole); err != nil {
+		return nil, err
+	}
 	if worst != nil && worst.ID != run.ID { // it spoke before another came to, or before it left the commit
 		r.relay(&whole, *worst)
 	}

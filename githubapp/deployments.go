@@ -54,20 +54,20 @@ type Deployment struct {
 }
 
 // ProjectDeployments says what GitHub is to show about the environments that a run rolls out to, in the order they are rolled out.
-// It is pure. Only trusted runs roll anything out.
-func ProjectDeployments(run jobs.Run) []Deployment {
+// results are the stored results of its jobs, by name, also how one under way stands. It is pure. Only trusted runs roll anything out.
+func ProjectDeployments(run jobs.Run, results map[string]jobs.Result) []Deployment {
 	if run.Trust.Level != jobs.Trusted {
 		return nil
 	}
 	var list []Deployment
 	for _, j := range run.Jobs {
-		if j.Unplanned || j.Taken {
+		if j.Unplanned || j.Taken || torn(j, results) {
 			continue
 		}
 		to := placeOf(j)
 		for i, environment := range to.environments {
 			d := Deployment{Job: j.Name, Environment: environment, Task: to.task, Began: !j.Started.IsZero(), LogURL: jobURL(run, j.Name)}
-			d.State, d.Description = deploymentState(j, to.environments, i)
+			d.State, d.Description = deploymentState(j, results[j.Name], to.environments, i)
 			if d.State != "" {
 				d.Description = cutRunes(plain(d.Description), maxDeploymentText)
 				list = append(list, d)
@@ -78,19 +78,27 @@ func ProjectDeployments(run jobs.Run) []Deployment {
 }
 
 // deploymentState is where the rollout to the i-th environment of a job stands; the state is empty when there is nothing to show
-// yet. Environments are rolled out one after the other, and which of them a job is at is not told: while it is at work the first is
-// in progress and the others are queued.
-func deploymentState(j jobs.Job, environments []string, i int) (state, description string) {
+// yet. Environments are rolled out one after the other, and which of them a job is at is told only once it had to wait half-way:
+// until then the first is in progress and the others are queued.
+func deploymentState(j jobs.Job, result jobs.Result, environments []string, i int) (state, description string) {
+	if underway(j) || j.State == jobs.JobRunning {
+		done := strings.Split(valueText(result.Outputs[outputEnvironments]), ",")
+		at := slices.IndexFunc(environments, func(name string) bool { return !slices.Contains(done, name) })
+		switch {
+		case slices.Contains(done, environments[i]):
+			return "success", "rolled out; the job goes on with others"
+		case i > at:
+			return "queued", "comes after " + environments[i-1]
+		case underway(j): // what goes on outside comes before this rollout
+			return "queued", deploymentWait(j)
+		}
+		return "in_progress", ""
+	}
 	switch j.State {
 	case jobs.JobQueued, jobs.JobOffered:
 		if j.Waiting != "" { // one that is about to be taken is not worth two calls
-			return "queued", "waits: " + firstLine(j.Waiting)
+			return "queued", deploymentWait(j)
 		}
-	case jobs.JobRunning:
-		if i > 0 {
-			return "queued", "comes after " + environments[i-1]
-		}
-		return "in_progress", ""
 	case jobs.JobSucceeded:
 		return "success", firstLine(j.Summary)
 	case jobs.JobFailed:
@@ -103,8 +111,17 @@ func deploymentState(j jobs.Job, environments []string, i int) (state, descripti
 	return "", ""
 }
 
-// outputEnvironments is the output in which a failed deploy job names the environments that were rolled out before it failed,
-// separated by commas.
+// deploymentWait is what a rollout waits for, as a clause.
+func deploymentWait(j jobs.Job) string {
+	text := firstLine(j.Waiting)
+	if strings.Contains(text, "waits") {
+		return text
+	}
+	return "waits: " + text
+}
+
+// outputEnvironments is the output in which a deploy job that failed, or waits half-way, names the environments that were rolled out
+// before, separated by commas.
 const outputEnvironments = "environments"
 
 // failedState tells apart what was rolled out before the job failed, where it failed, and what it never came to.
@@ -123,8 +140,8 @@ func failedState(j jobs.Job, environments []string, i int) (state, description s
 func (d Deployment) final() bool { return d.State != "queued" && d.State != "in_progress" }
 
 // showDeployments makes GitHub show the run's deployments, each in its state, final states first.
-func (r *Reporter) showDeployments(ctx context.Context, run jobs.Run) (again time.Duration, err error) {
-	list := ProjectDeployments(run)
+func (r *Reporter) showDeployments(ctx context.Context, run jobs.Run, results map[string]jobs.Result) (again time.Duration, err error) {
+	list := ProjectDeployments(run, results)
 	for _, final := range []bool{true, false} {
 		for _, d := range list {
 			if d.final() != final {

@@ -23,8 +23,14 @@ type Check struct {
 	Annotations []jobs.Annotation
 	URL         string // of the page with the details; may be empty
 	Started     time.Time
-	Completed   time.Time // when completed
+	Completed   time.Time // when completed; zero leaves it to GitHub
 	Buttons     []Button  // when completed
+	// Round counts the run's earlier checks of this name. GitHub shows buttons on completed checks only: what has to be approved while
+	// the job is under way completes its check, and what comes after is shown by a new one.
+	Round int
+
+	open bool // the job goes on: it is completed for its button only
+	torn bool // what it says was replaced already
 }
 
 // GitHub's limits on a check ("Create a check run"). Text is counted in bytes here, which is never less than its characters.
@@ -49,32 +55,38 @@ func Project(run jobs.Run, results map[string]jobs.Result) []Check {
 
 // project is Project with a word on whether there is a check of the whole.
 func project(run jobs.Run, results map[string]jobs.Result, whole bool) []Check {
-	var planned []jobs.Job
-	for _, j := range run.Jobs {
-		if !j.Unplanned {
-			planned = append(planned, j)
-		}
-	}
+	list := planned(run)
 	started := run.Outcome == jobs.OutcomeRun
 	var checks []Check
 	if whole {
-		single := len(planned) == 1 && started
-		checks = append(checks, wholeCheck(run, planned, single, results).bound())
+		single := len(list) == 1 && started
+		checks = append(checks, wholeCheck(run, list, single, results).bound())
 		started = started && !single
 	}
 	if !started {
 		return checks
 	}
-	for _, j := range planned {
+	for _, j := range list {
 		if !j.Taken {
-			checks = append(checks, jobCheck(run, j, results[j.Name]).bound())
+			checks = append(checks, jobCheck(run, j, results).bound())
 		}
 	}
 	return checks
 }
 
+// planned are the jobs of a run that are for its event.
+func planned(run jobs.Run) []jobs.Job {
+	var list []jobs.Job
+	for _, j := range run.Jobs {
+		if !j.Unplanned {
+			list = append(list, j)
+		}
+	}
+	return list
+}
+
 // wholeCheck is the check of a run; single says that its only job has none of its own.
-func wholeCheck(run jobs.Run, planned []jobs.Job, single bool, results map[string]jobs.Result) Check {
+func wholeCheck(run jobs.Run, list []jobs.Job, single bool, results map[string]jobs.Result) Check {
 	c := Check{
 		Name: CheckName, URL: run.URL, Title: headline(run), Started: run.Created,
 		Summary: runSummary(run, results), Annotations: faultNotes(run, "", single),
@@ -83,16 +95,42 @@ func wholeCheck(run jobs.Run, planned []jobs.Job, single bool, results map[strin
 		c.Started = run.Started
 	}
 	c.Status, c.Conclusion = runStatus(run)
+	for _, j := range list {
+		c.torn = c.torn || torn(j, results)
+	}
 	if single {
-		c.Annotations = append(c.Annotations, results[planned[0].Name].Annotations...)
-		if c.Conclusion == "failure" && results[planned[0].Name].Conclusion == jobs.TimedOut {
-			c.Conclusion = "timed_out"
+		only := list[0]
+		c.Annotations = append(c.Annotations, results[only.Name].Annotations...)
+		c.Conclusion, c.Round = refined(c.Conclusion, results[only.Name]), only.Round
+		if len(approvals(only)) > 0 {
+			return c.awaiting(run, only)
 		}
 	}
 	if c.Status == "completed" {
 		c.Completed, c.Buttons = later(run.Finished, c.Started), runButtons(run)
 	}
 	return c
+}
+
+// awaiting completes the check of a job that goes on as soon as somebody approves it.
+func (c Check) awaiting(run jobs.Run, j jobs.Job) Check {
+	c.Status, c.Conclusion, c.open = "completed", "action_required", true
+	c.Annotations = nil // they come with the end
+	if stopTitle(run, j) == "" {
+		c.Buttons = []Button{approveButton(j.Awaits)}
+	}
+	return c
+}
+
+// refined is a conclusion with what only the result tells.
+func refined(conclusion string, result jobs.Result) string {
+	switch {
+	case conclusion == "failure" && result.Conclusion == jobs.TimedOut:
+		return "timed_out"
+	case conclusion == "success" && result.Conclusion == jobs.Neutral:
+		return "neutral"
+	}
+	return conclusion
 }
 
 func runStatus(run jobs.Run) (status, conclusion string) {
@@ -125,11 +163,13 @@ func heldConclusion(run jobs.Run) string {
 	return "neutral"
 }
 
-func jobCheck(run jobs.Run, j jobs.Job, result jobs.Result) Check {
+func jobCheck(run jobs.Run, j jobs.Job, results map[string]jobs.Result) Check {
+	result := results[j.Name]
 	c := Check{
-		Name: CheckName + " / " + j.Name, Title: jobTitle(run, j), URL: jobURL(run, j.Name), Started: j.Started,
+		Name: CheckName + " / " + j.Name, Title: jobTitle(run, j), URL: jobURL(run, j.Name), Started: j.Started, Round: j.Round,
 		Summary:     jobSummary(run, j, result),
 		Annotations: append(faultNotes(run, j.Name, false), result.Annotations...),
+		torn:        torn(j, results),
 	}
 	if c.Started.IsZero() {
 		c.Started = run.Created
@@ -137,29 +177,34 @@ func jobCheck(run jobs.Run, j jobs.Job, result jobs.Result) Check {
 			c.Started = j.Finished
 		}
 	}
-	switch j.State {
-	case jobs.JobRunning:
+	if len(approvals(j)) > 0 {
+		return c.awaiting(run, j)
+	}
+	switch {
+	case j.State.Over():
+		c.Status, c.Conclusion = "completed", refined(jobConclusion(run, j), result)
+		c.Completed, c.Buttons = later(j.Finished, c.Started), jobButtons(j)
+	case atWork(run, j):
 		c.Status = "in_progress"
-	case jobs.JobSucceeded:
-		c.Status, c.Conclusion = "completed", "success"
-	case jobs.JobFailed:
-		c.Status, c.Conclusion = "completed", "failure"
-		if result.Conclusion == jobs.TimedOut {
-			c.Conclusion = "timed_out"
-		}
-	case jobs.JobCancelled:
-		c.Status, c.Conclusion = "completed", "cancelled"
-	case jobs.JobSkipped:
-		c.Status, c.Conclusion = "completed", "skipped"
-	case jobs.JobHeld:
-		c.Status, c.Conclusion = "completed", heldConclusion(run)
 	default:
 		c.Status = "queued"
 	}
-	if c.Status == "completed" {
-		c.Completed, c.Buttons = later(j.Finished, c.Started), jobButtons(j)
-	}
 	return c
+}
+
+// jobConclusion is how a job that is over ended, as far as its state tells.
+func jobConclusion(run jobs.Run, j jobs.Job) string {
+	switch j.State {
+	case jobs.JobFailed:
+		return "failure"
+	case jobs.JobCancelled:
+		return "cancelled"
+	case jobs.JobSkipped:
+		return "skipped"
+	case jobs.JobHeld:
+		return heldConclusion(run)
+	}
+	return "success"
 }
 
 // jobURL is the run's page at the job.
@@ -193,7 +238,11 @@ func headline(run jobs.Run) string {
 	}
 	by := map[jobs.JobState][]string{}
 	for _, j := range run.Jobs {
-		by[j.State] = append(by[j.State], j.Name)
+		state := j.State
+		if atWork(run, j) {
+			state = jobs.JobRunning
+		}
+		by[state] = append(by[state], j.Name)
 	}
 	planned := len(run.Jobs) - len(by[jobs.JobSkipped])
 	switch run.State {
@@ -216,9 +265,12 @@ func headline(run jobs.Run) string {
 	}
 	over := len(by[jobs.JobSucceeded]) + len(by[jobs.JobFailed]) + len(by[jobs.JobCancelled])
 	text := fmt.Sprintf("%d of %s done", over, plural(planned, "job"))
+	waits, _ := asksFor(run)
 	switch running := by[jobs.JobRunning]; {
 	case run.Stop != nil:
 		return "Stopping" + because(run)
+	case len(waits) > 0:
+		return text + ", waits for approval of " + strings.Join(waits, ", ")
 	case len(running) > 0:
 		return text + ", running: " + strings.Join(running, ", ")
 	case len(by[jobs.JobQueued])+len(by[jobs.JobOffered]) > 0:
@@ -228,6 +280,12 @@ func headline(run jobs.Run) string {
 }
 
 func jobTitle(run jobs.Run, j jobs.Job) string {
+	if title := stopTitle(run, j); title != "" {
+		return title
+	}
+	if underway(j) {
+		return underwayTitle(j)
+	}
 	switch j.State {
 	case jobs.JobWaiting:
 		if len(j.Needs) > 0 {
@@ -240,12 +298,6 @@ func jobTitle(run jobs.Run, j jobs.Job) string {
 		}
 		return "Queued"
 	case jobs.JobRunning:
-		switch {
-		case run.Stop != nil:
-			return "Stopping" + because(run)
-		case j.Stop != nil:
-			return "Stopping: " + firstLine(j.Stop.Reason)
-		}
 		return "Running"
 	case jobs.JobSkipped:
 		return "Skipped: " + firstLine(j.Summary)
@@ -284,7 +336,7 @@ func heldTitle(j jobs.Job) string {
 	case text == "":
 		return "Waits for approval of " + strings.Join(j.Awaits, ", ")
 	case strings.HasPrefix(text, "waits"):
-		return "W" + text[1:]
+		return capital(text)
 	}
 	return "Waits: " + text
 }

@@ -154,7 +154,7 @@ func projections() map[string]struct {
 	queue.Event, queue.PullRequest, queue.Branch, queue.BaseBranch, queue.Ref = jobs.EventMergeGroup, 0, "", "main", "refs/heads/gh-readonly-queue/main/pr-7-x"
 	queue.Notes = nil
 
-	return map[string]p{
+	all := map[string]p{
 		"rolled-out":      {push(jobs.RunSucceeded, image(jobs.JobSucceeded), toProduction(jobs.JobSucceeded)), nil},
 		"waits":           {waits, nil},
 		"waits-in-a-pull": {waitsInPull, nil},
@@ -182,6 +182,10 @@ func projections() map[string]struct {
 		"without-a-page":  {func() jobs.Run { r := push(jobs.RunSucceeded, image(jobs.JobSucceeded)); r.URL = ""; return r }(), nil},
 		"job-without-sum": {push(jobs.RunSucceeded, jobs.Job{Name: "a", State: jobs.JobSucceeded, Started: at(0), Finished: at(3700)}, jobs.Job{Name: "b", State: jobs.JobSkipped, Finished: at(0), Summary: "no file of it changed"}), nil},
 	}
+	for name, o := range outside() {
+		all["outside-"+name] = o
+	}
+	return all
 }
 
 func TestProject(t *testing.T) {
@@ -190,7 +194,7 @@ func TestProject(t *testing.T) {
 			checks := Project(p.run, p.results)
 			var b strings.Builder
 			for _, c := range checks {
-				fmt.Fprintf(&b, "===== %s =====\nstate: %s %s\ntitle: %s\nurl:   %s\ntimes: %s – %s\n", c.Name, c.Status, c.Conclusion, c.Title, c.URL, clockTime(c.Started), clockTime(c.Completed))
+				fmt.Fprintf(&b, "===== %s =====\nstate: %s %s\ntitle: %s\nurl:   %s\ntimes: %s – %s\n", c.id(), c.Status, c.Conclusion, c.Title, c.URL, clockTime(c.Started), clockTime(c.Completed))
 				for _, button := range c.Buttons {
 					fmt.Fprintf(&b, "press: %s [%s] %s\n", button.Label, button.Identifier, button.Description)
 				}
@@ -243,10 +247,13 @@ func conforms(t *testing.T, c Check) {
 	if !utf8.ValidString(c.Summary) || !utf8.ValidString(c.Title) {
 		t.Errorf("%s: not UTF-8", c.Name)
 	}
-	if (c.Conclusion != "") != (c.Status == "completed") || c.Completed.IsZero() != (c.Status != "completed") || c.Started.IsZero() {
+	if (c.Conclusion != "") != (c.Status == "completed") || c.Completed.IsZero() != (c.Status != "completed" || c.open) || c.Started.IsZero() {
 		t.Errorf("%s: %s %q from %s to %s", c.Name, c.Status, c.Conclusion, c.Started, c.Completed)
 	}
-	if c.Status == "completed" && c.Completed.Before(c.Started) {
+	if c.open && (c.Status != "completed" || c.Conclusion != "action_required" || len(c.Annotations) > 0) {
+		t.Errorf("%s: %s %s while it goes on", c.Name, c.Status, c.Conclusion)
+	}
+	if c.Status == "completed" && !c.open && c.Completed.Before(c.Started) {
 		t.Errorf("%s ended before it began", c.Name)
 	}
 	for _, a := range c.Annotations {

@@ -119,14 +119,15 @@ func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duratio
 		}
 		again = sooner(again, wait)
 	}
-	for _, more := range []func(context.Context, jobs.Run) (time.Duration, error){r.showDeployments, r.showComment} {
-		wait, err := more(ctx, run)
-		if err != nil {
-			return wait, err
-		}
-		again = sooner(again, wait)
+	wait, err := r.showDeployments(ctx, run, results)
+	if err != nil {
+		return wait, err
 	}
-	return again, nil
+	again = sooner(again, wait)
+	if wait, err = r.showComment(ctx, run); err != nil {
+		return wait, err
+	}
+	return sooner(again, wait), nil
 }
 
 func rank(c Check) int {
@@ -198,17 +199,26 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 		return 0, err
 	}
 	done := check.Status == "completed"
+	known := s.record.GitHubID != 0
+	progress := known && (!done || check.open && s.record.Completed)
 	switch {
 	case s.record.Hash == s.hash:
 		return 0, nil
-	case s.record.Completed && !done:
+	case s.record.Completed && (!done || !known):
 		return 0, nil // the run we were given is older than what was said
-	case s.record.GitHubID != 0 && !done:
+	case known && check.torn:
+		return time.Second, nil
+	case progress:
 		if wait := s.record.Said.Add(progressEvery).Sub(r.now()); wait > 0 {
 			return wait, nil
 		}
 	}
-	wants := checkDemand(done, s.record.GitHubID != 0, s.key)
+	if !known {
+		if wait, err := r.endRounds(ctx, run, check); wait > 0 || err != nil {
+			return wait, err
+		}
+	}
+	wants := checkDemand(done && !progress, known, s.key)
 	if later := r.app.heldBack(run, wants); later != nil { // before anything is noted
 		if wants.priority == priorityProgress {
 			return later.After, nil // another check may have more to say
@@ -226,7 +236,8 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 
 // open reads what was said about the check, or notes that it is going to be said.
 func (r *Reporter) open(ctx context.Context, run jobs.RunInfo, check Check) (*saying, error) {
-	e, err := r.recorded(ctx, reportKey(run.ID, check.Name), jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + check.Name})
+	id := check.id()
+	e, err := r.recorded(ctx, reportKey(run.ID, id), jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + id})
 	if err != nil {
 		return nil, err
 	}

@@ -70,20 +70,8 @@ type saying struct {
 // create makes the check exist at GitHub, once. found tells that it existed, and has to be updated to show what it should.
 // wait is set when it can't be known yet whether it exists.
 func (s *saying) create(ctx context.Context) (wait time.Duration, found bool, err error) {
-	if !s.record.Asked.IsZero() {
-		// An earlier create has no known answer: it may be there.
-		has, ok, err := s.app.findCheck(ctx, s.run, s.check.Name, s.record.ExternalID)
-		if err != nil {
-			return 0, false, err
-		}
-		if ok {
-			s.log.InfoContext(ctx, "found the check of an unanswered create", "run", s.run.ID, "check", s.check.Name, "id", has.id)
-			s.record.GitHubID = has.id // Asked stays: what it shows, annotations above all, is not known
-			return 0, true, s.store(ctx)
-		}
-		if wait := s.record.Asked.Add(settle).Sub(s.now()); wait > 0 {
-			return wait, false, nil
-		}
+	if wait, found, err := s.find(ctx); wait > 0 || found || err != nil {
+		return wait, found, err
 	}
 	s.record.Asked = s.now()
 	if err := s.store(ctx); err != nil {
@@ -110,6 +98,23 @@ func (s *saying) create(ctx context.Context) (wait time.Duration, found bool, er
 	return 0, false, s.shown(ctx)
 }
 
+// find looks for the check when an earlier create has no known answer: it may be there. wait is set when it can't be known yet.
+func (s *saying) find(ctx context.Context) (wait time.Duration, found bool, err error) {
+	if s.record.Asked.IsZero() {
+		return 0, false, nil
+	}
+	has, ok, err := s.app.findCheck(ctx, s.run, s.check.Name, s.record.ExternalID)
+	if err != nil {
+		return 0, false, err
+	}
+	if ok {
+		s.log.InfoContext(ctx, "found the check of an unanswered create", "run", s.run.ID, "check", s.check.Name, "id", has.id)
+		s.record.GitHubID = has.id // Asked stays: what it shows, annotations above all, is not known
+		return 0, true, s.store(ctx)
+	}
+	return max(s.record.Asked.Add(settle).Sub(s.now()), 0), false, nil
+}
+
 // update makes a check that exists show what it should.
 func (s *saying) update(ctx context.Context) error {
 	annotations := s.check.Annotations
@@ -134,11 +139,11 @@ func (s *saying) update(ctx context.Context) error {
 		}
 	}
 	first, rest := batch(annotations)
-	_, err := s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.check.body(first))
+	_, err := s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.change(first))
 	if invalid(err) {
 		s.plain(ctx, err)
 		rest = nil
-		_, err = s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.check.body(nil))
+		_, err = s.app.updateCheck(ctx, s.run, s.record.GitHubID, s.change(nil))
 	}
 	if err != nil && noted {
 		err = s.unsent(ctx, err)
@@ -150,6 +155,15 @@ func (s *saying) update(ctx context.Context) error {
 		return s.append(ctx, rest)
 	}
 	return s.shown(ctx)
+}
+
+// change says a check that is there already, and takes away the buttons that it has no more.
+func (s *saying) change(annotations []jobs.Annotation) checkBody {
+	body := s.check.body(annotations)
+	if s.record.Completed && len(body.Actions) == 0 {
+		body.Actions = []Button{}
+	}
+	return body
 }
 
 // append sends the annotations beyond the first request's. The final state is said by then.

@@ -72,17 +72,18 @@ func notesOf(run jobs.Run, environmentURL func(jobs.RunInfo, string) string) []j
 func headText(run jobs.Run) string {
 	var b strings.Builder
 	at := code(jobs.Abbreviate(run.SHA), false)
+	waits, checks := asksFor(run)
 	switch {
 	case run.State == jobs.RunHeld:
 		fmt.Fprintf(&b, "✋ **%s is held:** %s.\n\nSomeone with write permission can look at the changes and let exactly this commit be built, without secrets: "+
 			"press **Approve** at the check `%s`, or write this line as a comment:\n\n%s", at, sentence(run.Reason), CheckName, fence([]string{"/ok-to-test " + run.SHA}))
 	case run.State == jobs.RunWaits:
 		fmt.Fprintf(&b, "✋ **%s: %s.**\n\nSomeone who may approve can press **Approve** at the check `%s`, or write as a comment:\n\n", at, sentence(waitsTitle(run)), CheckName)
-		var lines []string
-		for _, name := range awaited(run.Jobs) {
-			lines = append(lines, "/approve "+plain(name))
-		}
-		b.WriteString(fence(lines))
+		b.WriteString(fence(approveLines(awaited(run.Jobs))))
+	case len(waits) > 0:
+		fmt.Fprintf(&b, "✋ **%s waits for approval of %s.**\n\nSomeone who may approve can press **Approve** at the check %s, or write as a comment:\n\n",
+			at, inline(strings.Join(waits, ", ")), strings.Join(checks, " or "))
+		b.WriteString(fence(approveLines(waits)))
 	case len(run.Faults) > 0:
 		fmt.Fprintf(&b, "❌ **The pipeline of %s has %s:**\n\n", at, plural(len(run.Faults), "fault"))
 		for i, f := range run.Faults {
@@ -126,7 +127,7 @@ func rolloutRow(run jobs.Run, j jobs.Job, environment, address string, last bool
 // output is one of a job's outputs as text, or "".
 func output(j jobs.Job, name string) string {
 	if value, ok := j.Outputs[name]; ok {
-		return jobs.Cut(fmt.Sprint(value), 300)
+		return jobs.Cut(valueText(value), 300)
 	}
 	return ""
 }
@@ -214,7 +215,8 @@ func (r *Reporter) sayComment(ctx context.Context, run jobs.Run) (wait time.Dura
 	fresh := notesOf(run, r.environmentURL)
 	key := commentKey(run.RunInfo)
 	if _, _, err := r.reports.Get(ctx, key); errors.Is(err, jobs.ErrNotFound) {
-		if _, something := render(fresh); !something || !run.State.Over() {
+		waits, _ := asksFor(run)
+		if _, something := render(fresh); !something || !run.State.Over() && len(waits) == 0 {
 			return 0, nil
 		}
 	}

@@ -67,11 +67,7 @@ func writeApproval(b *strings.Builder, environments []string) {
 		return
 	}
 	b.WriteString("**What next:** someone who may approve presses **Approve** here, or writes as a comment:\n\n")
-	var lines []string
-	for _, name := range environments {
-		lines = append(lines, "/approve "+plain(name))
-	}
-	b.WriteString(fence(lines))
+	b.WriteString(fence(approveLines(environments)))
 	b.WriteString("\nThe approved rest goes on as an attempt of its own, on this very commit.\n\n")
 }
 
@@ -112,15 +108,11 @@ func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) 
 		fmt.Fprintf(b, "The jobs for %s, %s:\n\n", commit(run), elapsed(run))
 	}
 	writeTable(b, run)
-	placed := false
-	for _, j := range run.Jobs {
-		if places := where(j); j.State == jobs.JobSucceeded && len(places) > 0 {
-			fmt.Fprintf(b, "- %s: %s\n", inline(j.Name), strings.Join(places, ", "))
-			placed = true
-		}
-	}
-	if placed {
-		b.WriteString("\n")
+	writePlaces(b, run, results)
+	if single := planned(run); len(single) == 1 && run.Asked == nil && underway(single[0]) { // it has no check of its own
+		writeUnderway(b, run, single[0], results[single[0].Name])
+	} else if waits, checks := asksFor(run); len(waits) > 0 {
+		writeLetGoOn(b, waits, "at "+strings.Join(checks, ", "))
 	}
 	for _, j := range run.Jobs {
 		if j.State != jobs.JobFailed {
@@ -137,6 +129,27 @@ func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) 
 	}
 }
 
+// writePlaces says where to find what jobs made, and what they have under way outside.
+func writePlaces(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) {
+	placed := false
+	for _, j := range run.Jobs {
+		var places []string
+		switch {
+		case underway(j):
+			places = where(results[j.Name].Outputs)
+		case j.State == jobs.JobSucceeded:
+			places = where(j.Outputs)
+		}
+		if len(places) > 0 {
+			fmt.Fprintf(b, "- %s: %s\n", inline(j.Name), strings.Join(places, ", "))
+			placed = true
+		}
+	}
+	if placed {
+		b.WriteString("\n")
+	}
+}
+
 func writeMend(b *strings.Builder, run jobs.Run) {
 	again := "push again; every push starts a new run"
 	if run.Asked != nil {
@@ -149,37 +162,47 @@ func writeMend(b *strings.Builder, run jobs.Run) {
 func jobSummary(run jobs.Run, j jobs.Job, result jobs.Result) string {
 	var b strings.Builder
 	writeOrigin(&b, run)
-	switch j.State {
-	case jobs.JobWaiting:
-		if len(j.Needs) > 0 {
-			fmt.Fprintf(&b, "Waits until %s succeeded.\n\n", inline(strings.Join(j.Needs, ", ")))
-		}
-	case jobs.JobQueued, jobs.JobOffered:
-		if j.Waiting == "" {
-			b.WriteString("Waits for a free worker.\n\n")
-		} else {
-			fmt.Fprintf(&b, "Waits: %s.\n\n", sentence(j.Waiting))
-		}
-	case jobs.JobRunning:
-		fmt.Fprintf(&b, "Running since %s.\n\n", j.Started.UTC().Format("15:04:05 MST"))
-	case jobs.JobSkipped:
-		fmt.Fprintf(&b, "⏭️ Skipped: %s.\n\n", sentence(j.Summary))
-	case jobs.JobCancelled:
-		fmt.Fprintf(&b, "🚫 Cancelled: %s.\n\n", sentence(j.Summary))
-	case jobs.JobHeld:
-		fmt.Fprintf(&b, "✋ %s.\n\n", sentence(heldTitle(j)))
-		writeApproval(&b, j.Awaits)
-	default:
-		writeResult(&b, j, result)
-		if j.State == jobs.JobFailed {
-			writeMend(&b, run)
-		}
-	}
+	writeState(&b, run, j, result)
 	if run.Asked != nil || run.Outcome == jobs.OutcomeRun && len(run.Jobs) == 1 { // no other check would show them
 		writeNotes(&b, run)
 	}
 	writeFooter(&b, run, j.Name)
 	return b.String()
+}
+
+// writeState says where a job stands.
+func writeState(b *strings.Builder, run jobs.Run, j jobs.Job, result jobs.Result) {
+	if underway(j) {
+		writeUnderway(b, run, j, result)
+		return
+	}
+	switch j.State {
+	case jobs.JobWaiting:
+		if len(j.Needs) > 0 {
+			fmt.Fprintf(b, "Waits until %s succeeded.\n\n", inline(strings.Join(j.Needs, ", ")))
+		}
+	case jobs.JobQueued, jobs.JobOffered:
+		if j.Waiting == "" {
+			b.WriteString("Waits for a free worker.\n\n")
+		} else {
+			fmt.Fprintf(b, "Waits: %s.\n\n", sentence(j.Waiting))
+		}
+	case jobs.JobRunning:
+		fmt.Fprintf(b, "Running since %s.\n\n", j.Started.UTC().Format("15:04:05 MST"))
+	case jobs.JobSkipped:
+		fmt.Fprintf(b, "⏭️ Skipped: %s.\n\n", sentence(j.Summary))
+	case jobs.JobCancelled:
+		fmt.Fprintf(b, "🚫 Cancelled: %s.\n\n", sentence(j.Summary))
+		writeDetails(b, result)
+	case jobs.JobHeld:
+		fmt.Fprintf(b, "✋ %s.\n\n", sentence(heldTitle(j)))
+		writeApproval(b, j.Awaits)
+	default:
+		writeResult(b, j, result)
+		if j.State == jobs.JobFailed {
+			writeMend(b, run)
+		}
+	}
 }
 
 // writeResult says how a job ended: the sentence, where things are now, the details, the last lines.
@@ -196,13 +219,17 @@ func writeResult(b *strings.Builder, j jobs.Job, result jobs.Result) {
 	if j.State == jobs.JobSucceeded {
 		writeOutputs(b, j)
 	}
-	if strings.TrimSpace(result.Details) != "" {
-		b.WriteString(defang(result.Details))
-		b.WriteString("\n")
-	}
+	writeDetails(b, result)
 	if len(result.Tail) > 0 {
 		b.WriteString("The last lines:\n\n")
 		b.WriteString(fence(result.Tail))
+		b.WriteString("\n")
+	}
+}
+
+func writeDetails(b *strings.Builder, result jobs.Result) {
+	if strings.TrimSpace(result.Details) != "" {
+		b.WriteString(defang(result.Details))
 		b.WriteString("\n")
 	}
 }
@@ -213,11 +240,9 @@ func writeOutputs(b *strings.Builder, j jobs.Job) {
 	}
 	b.WriteString("| Output | Value |\n|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(j.Outputs)) {
-		value := jobs.Cut(fmt.Sprint(j.Outputs[name]), 500)
-		if value == "" {
-			continue
+		if cell := valueCell(name, j.Outputs[name]); cell != "" {
+			fmt.Fprintf(b, "| %s | %s |\n", inline(name), cell)
 		}
-		fmt.Fprintf(b, "| %s | %s |\n", inline(name), code(value, true))
 	}
 	b.WriteString("\n")
 }
@@ -229,7 +254,7 @@ func writeTable(b *strings.Builder, run jobs.Run) {
 	}
 	b.WriteString("| | Job | Time | Result |\n|---|---|---|---|\n")
 	for _, j := range run.Jobs {
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", icon(j.State), inline(j.Name), jobTime(j), inline(state(run, j)))
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", tableIcon(j), inline(j.Name), jobTime(j), inline(state(run, j)))
 	}
 	b.WriteString("\n")
 }
@@ -237,6 +262,12 @@ func writeTable(b *strings.Builder, run jobs.Run) {
 func state(run jobs.Run, j jobs.Job) string {
 	if j.Taken {
 		return fmt.Sprintf("taken over from attempt %d: %s", run.Attempt-1, firstLine(j.Summary))
+	}
+	if stopTitle(run, j) != "" {
+		return "stopping"
+	}
+	if underway(j) {
+		return underwayTitle(j)
 	}
 	if text := firstLine(j.Summary); text != "" {
 		return text
@@ -251,6 +282,17 @@ func state(run jobs.Run, j jobs.Job) string {
 		return "queued"
 	}
 	return string(j.State)
+}
+
+// tableIcon stands for a job among others.
+func tableIcon(j jobs.Job) string {
+	switch {
+	case len(approvals(j)) > 0:
+		return icon(jobs.JobHeld)
+	case underway(j):
+		return icon(jobs.JobRunning)
+	}
+	return icon(j.State)
 }
 
 func icon(s jobs.JobState) string {
@@ -278,11 +320,11 @@ func jobTime(j jobs.Job) string {
 	return took(j.Finished.Sub(j.Started))
 }
 
-// where names what a job left behind, from the outputs that its kind is known for.
-func where(j jobs.Job) []string {
+// where names what a job left behind or has under way, from the outputs that its kind is known for.
+func where(outputs map[string]any) []string {
 	text := func(name string) string {
-		if value, ok := j.Outputs[name]; ok {
-			return jobs.Cut(fmt.Sprint(value), 300)
+		if value, ok := outputs[name]; ok {
+			return jobs.Cut(valueText(value), 300)
 		}
 		return ""
 	}
@@ -297,6 +339,9 @@ func where(j jobs.Job) []string {
 		if value := text(name); value != "" {
 			places = append(places, name+" "+code(value, false))
 		}
+	}
+	if address := text("run_url"); isWeb(address) {
+		places = append(places, linked(strings.TrimSpace("workflow run "+inline(text("run_id"))), address))
 	}
 	return places
 }

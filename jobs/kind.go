@@ -67,6 +67,8 @@ type Task struct {
 	// Watch asks for the job to be called again soon after news about a topic came: a WorkflowTopic, or a CommitTopic with the
 	// names of the checks it waits for. What came before is not told: look after asking.
 	Watch func(ctx context.Context, topic string, names ...string) error
+	// Resume says that what the job waited for outside is over, and that it is worked on here from now on.
+	Resume func(ctx context.Context) error
 	// Orders are what people asked of the job since it began, oldest first.
 	Orders []Order
 	// Earlier is the run of the job's attempt before this one, or "".

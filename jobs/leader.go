@@ -33,12 +33,14 @@ type Leader struct {
 	Replier    Replier
 	Clock      *Clock    // may be nil
 	Recovery   *Recovery // finds what webhooks did not bring; may be nil
-	Runs       Set[Run]
-	TTL        time.Duration  // of the lease; 0 means 6 s
-	Sweep      time.Duration  // between two sweeps; 0 means 5 s
-	Leading    func(bool)     // told when leadership is won and lost; may be nil
-	Finished   func(RunState) // told when a run is over and reported; may be nil
-	Log        *slog.Logger
+	// Callbacks tell who asked for it that a run is over; may be nil.
+	Callbacks interface{ Run(ctx context.Context) }
+	Runs      Set[Run]
+	TTL       time.Duration  // of the lease; 0 means 6 s
+	Sweep     time.Duration  // between two sweeps; 0 means 5 s
+	Leading   func(bool)     // told when leadership is won and lost; may be nil
+	Finished  func(RunState) // told when a run is over and reported; may be nil
+	Log       *slog.Logger
 }
 
 const leaderKey = "leader"
@@ -128,6 +130,9 @@ func (l *Leader) work(ctx context.Context) {
 	}
 	if l.Clock != nil {
 		wg.Go(func() { l.Clock.Run(ctx) })
+	}
+	if l.Callbacks != nil {
+		wg.Go(func() { l.Callbacks.Run(ctx) })
 	}
 	if l.Replier != nil {
 		wg.Go(func() { l.reply(ctx) })

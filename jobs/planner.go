@@ -180,7 +180,7 @@ func (p *Planner) settle(ctx context.Context, key string, decide func() (Decisio
 			decision, _, err = p.Decisions.Get(ctx, key)
 		} else if err == nil {
 			level := slog.LevelInfo
-			if decision.Outcome == OutcomeIgnored { // above all the echoes of our own checks
+			if decision.Outcome == OutcomeIgnored || decision.Outcome == OutcomeNoted { // above all the echoes of our own checks
 				level = slog.LevelDebug
 			}
 			p.Log.Log(ctx, level, "decided", "delivery", key, "event", decision.Run.Event, "repository", decision.Run.Repository.FullName(),

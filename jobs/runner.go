@@ -260,6 +260,9 @@ func (r *Runner) task(run Run, job Job, claim Claim, log *logWriter) Task {
 		Watch: func(ctx context.Context, topic string, names ...string) error {
 			return r.watchTopic(ctx, topic, Watcher{Run: run.ID, Job: job.Name, Names: names})
 		},
+		Resume: func(ctx context.Context) error {
+			return r.store(ctx, run.ID, func(now *Run) error { return now.Resume(job.Name, claim.Token) })
+		},
 		Run: run.RunInfo, Job: job.Name, Attempt: job.Attempt, Claim: claim.Token, Spec: job.Spec,
 		Grant: r.Grants(run.RunInfo), Source: r.Source, Log: log,
 		Newest: func(ctx context.Context) (bool, string, error) { return r.newest(ctx, run.RunInfo) },

@@ -322,6 +322,19 @@ func (r *Run) Park(job, token string, later Later, key string, until time.Time) 
 	return nil
 }
 
+// Resume notes that a job that was under way outside is worked on by its holder from now on. What is known of how it stood stays.
+func (r *Run) Resume(job, token string) error {
+	j, err := r.held(job, token)
+	if err != nil {
+		return err
+	}
+	if !j.Parked {
+		return ErrUnchanged
+	}
+	j.Parked, j.Waiting = false, ""
+	return nil
+}
+
 // Finish ends a claimed job with its result, stored under key.
 func (r *Run) Finish(job, token string, result Result, key string, now time.Time) error {
 	j, err := r.held(job, token)

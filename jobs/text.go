@@ -40,10 +40,10 @@ func digest(name string) string {
 }
 
 // tokenForm matches GitHub's tokens in both of their formats, the long ghs_<app>_<JWT> included
-// (docs.github.com, "About authentication to GitHub": token formats).
-var tokenForm = regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9_.-]{20,}|github_pat_[A-Za-z0-9_]{20,})`)
+// (docs.github.com, "About authentication to GitHub": token formats), and those of Slipway's API.
+var tokenForm = regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9_.-]{20,}|github_pat_[A-Za-z0-9_]{20,}|slp_[a-z0-9]{8,20}_[0-9a-f]{32,})`)
 
-// NewMask returns a function that hides GitHub tokens and the given secrets in a text. Secrets shorter than 6
+// NewMask returns a function that hides tokens of GitHub and of our API, and the given secrets in a text. Secrets shorter than 6
 // characters are left alone: hiding them would garble the text and say what they are.
 func NewMask(secrets []string) func(string) string {
 	var pairs []string
@@ -54,7 +54,7 @@ func NewMask(secrets []string) func(string) string {
 	}
 	literal := strings.NewReplacer(pairs...)
 	return func(text string) string {
-		if strings.Contains(text, "gh") || strings.Contains(text, "github_pat_") {
+		if strings.Contains(text, "gh") || strings.Contains(text, "github_pat_") || strings.Contains(text, "slp_") {
 			text = tokenForm.ReplaceAllString(text, "***")
 		}
 		return literal.Replace(text)
