@@ -9,11 +9,13 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// The JSON API. All of it is GET; errors are Problems.
+// The JSON API. All but the first is GET; errors are Problems. openapi.yaml describes it.
 //
+//	POST /api/v1/runs               RunRequest, answered by RunAccepted; on the admin socket it is OperatorRequest to /api/v1/requests
 //	/api/v1/                        the addresses below
+//	/api/v1/openapi.json            openapi.yaml
 //	/api/v1/runs                    RunList     ?repository=owner/name &state=active &before=N
-//	/api/v1/runs/ID                 Run
+//	/api/v1/runs/ID                 RunStatus   ?wait=60s: answered when the run is over, or after that time
 //	/api/v1/runs/ID/jobs/JOB/log    text        ?attempt=N, the newest by default
 //	                                            &follow=true: goes on until the job ends
 //	                                            &tail=N: the last N lines, and with follow what comes then
@@ -33,20 +35,27 @@ const apiLogPath = "/api/v1/runs/:id/jobs/:job/log"
 
 func (a api) mount(e *echo.Echo) {
 	get(e, "/api/v1/", a.index)
+	get(e, "/api/v1/openapi.json", a.openAPI)
 	get(e, "/api/v1/runs", a.runList)
-	get(e, "/api/v1/runs/:id", a.run)
-	get(e, apiLogPath, a.log)
+	get(e, apiRunPath, a.run)
+	get(e, apiLogPath, a.ofRun(a.log))
 	get(e, "/api/v1/deliveries", a.deliveryList)
 	get(e, "/api/v1/deliveries/:guid", a.oneDelivery)
-	get(e, "/api/v1/github", a.github)
-	get(e, "/api/v1/observed", a.observed)
+	get(e, "/api/v1/github", a.ofRepository(a.github))
+	get(e, "/api/v1/observed", a.ofRepository(a.observed))
+	if a.operator {
+		e.POST(takeOperatorPath, a.takeOperator)
+	} else {
+		e.POST(takePath, a.take)
+	}
 }
 
 func (a api) index(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{
 		"version":    a.o.Version,
+		"openapi":    "/api/v1/openapi.json",
 		"runs":       "/api/v1/runs{?repository,state,before}",
-		"run":        "/api/v1/runs/{id}",
+		"run":        "/api/v1/runs/{id}{?wait}",
 		"log":        "/api/v1/runs/{id}/jobs/{job}/log{?attempt,follow,tail,raw,from}",
 		"deliveries": "/api/v1/deliveries{?repository,outcome,before}",
 		"delivery":   "/api/v1/deliveries/{guid}",
@@ -60,6 +69,9 @@ func (a api) runList(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.mayRead(c, q.Repository); err != nil {
+		return err
+	}
 	list, err := a.runs(c.Request().Context(), q)
 	if err != nil {
 		return err
@@ -67,17 +79,12 @@ func (a api) runList(c echo.Context) error {
 	return c.JSON(http.StatusOK, list)
 }
 
-func (a api) run(c echo.Context) error {
-	run, err := a.wholeRun(c.Request().Context(), param(c, "id"), a.operator)
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, run)
-}
-
 func (a api) deliveryList(c echo.Context) error {
 	q, err := readDeliveryQuery(c)
 	if err != nil {
+		return err
+	}
+	if err := a.mayRead(c, q.Repository); err != nil {
 		return err
 	}
 	list, err := a.deliveries(c.Request().Context(), q)
@@ -90,6 +97,9 @@ func (a api) deliveryList(c echo.Context) error {
 func (a api) oneDelivery(c echo.Context) error {
 	d, err := a.delivery(c.Request().Context(), param(c, "guid"))
 	if err != nil {
+		return err
+	}
+	if err := a.mayRead(c, d.Repository); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, d)

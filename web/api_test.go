@@ -53,7 +53,7 @@ func TestAPIRuns(t *testing.T) {
 func TestAPIRun(t *testing.T) {
 	s := fillSample(t, newWorld(), time.Now())
 	server := s.server(t)
-	r := decode[Run](t, server.Pages(), "/api/v1/runs/"+s.crash.ID)
+	r := decode[RunStatus](t, server.Pages(), "/api/v1/runs/"+s.crash.ID)
 	if r.State != jobs.RunFailed || r.Repository != "acme/tks-contract" || r.What != "push to main" || r.SHA != s.crash.SHA || r.Actor != "hubert-lee" ||
 		r.Title != "Start the server before the schema is there" || r.Seconds != 145 || r.Trust.Level != jobs.Trusted || len(r.Jobs) != 2 {
 		t.Errorf("%+v", r)
@@ -65,7 +65,7 @@ func TestAPIRun(t *testing.T) {
 	if j.Cause != "" {
 		t.Errorf("the pages' API tells a cause: %s", j.Cause)
 	}
-	if cause := decode[Run](t, server.API(), "/api/v1/runs/"+s.crash.ID).Jobs[1].Cause; !strings.Contains(cause, "context deadline exceeded") {
+	if cause := decode[RunStatus](t, server.API(), "/api/v1/runs/"+s.crash.ID).Jobs[1].Cause; !strings.Contains(cause, "context deadline exceeded") {
 		t.Errorf("the operator's API tells no cause: %q", cause)
 	}
 	for name, h := range map[string]http.Handler{"pages": server.Pages(), "socket": server.API()} {
@@ -73,7 +73,7 @@ func TestAPIRun(t *testing.T) {
 			t.Errorf("%s: the fencing token is told", name)
 		}
 	}
-	if r := decode[Run](t, s.server(t, func(o *Options) { o.Public = true }).API(), "/api/v1/runs/"+s.running.ID); r.Jobs[0].Worker != "slipway-0" {
+	if r := decode[RunStatus](t, s.server(t, func(o *Options) { o.Public = true }).API(), "/api/v1/runs/"+s.running.ID); r.Jobs[0].Worker != "slipway-0" {
 		t.Errorf("the operator is not told the worker")
 	}
 }

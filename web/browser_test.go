@@ -104,8 +104,8 @@ func (b *browser) open(t *testing.T, l look) *tab {
 		height, opts = 740, append(opts, chromedp.EmulateMobile, chromedp.EmulateScale(2))
 	}
 	p.do(chromedp.EmulateViewport(l.width, height, opts...))
-	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-	call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !l.script})
+	devtools(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	devtools(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !l.script})
 	return p
 }
 
@@ -438,7 +438,7 @@ func (b *browser) complaints(t *testing.T) {
 	}
 }
 
-func call[P, R any](p *tab, cmd cdp.Command[P, R], params P) {
+func devtools[P, R any](p *tab, cmd cdp.Command[P, R], params P) {
 	p.Helper()
 	err := chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
 		_, err := chromedp.Call(ctx, cmd, params)

@@ -1,9 +1,11 @@
 // Package web shows people and programs what Slipway knows: pages, a JSON API, live logs, metrics and health.
 //
-// It only reads. A Server is made once from the stores it looks into and gives three handlers, one per listener:
+// It changes nothing but by taking requests for runs, which it hands in as deliveries like everyone else's. A Server is made once
+// from the stores it looks into and gives three handlers, one per listener:
 //
 //   - Pages: the pages for browsers, with the JSON API under /api/v1/
-//   - API: the JSON API alone, for the admin socket of a running server; it also tells causes meant for operators
+//   - API: the JSON API alone, for the admin socket of a running server; it also tells causes meant for operators, and asks for no
+//     tokens
 //   - Metrics: /metrics, /healthz and /readyz
 //
 // A tour:
@@ -13,6 +15,9 @@
 //   - lookup.go: runs, deliveries and logs out of the stores, in pages and bounded
 //   - shape.go: the JSON shapes; pages are rendered from the same values
 //   - api.go, pages.go, log.go, tail.go: the handlers
+//   - request.go, await.go, callback.go: runs asked for by POST, waited for, and told of when they are over
+//   - token.go, bearer.go: who may ask, and how that is known
+//   - openapi.yaml: the description of the API, which every exchange in tests is compared with
 //   - live.go: server-sent events (WHATWG HTML, section 9.2)
 //   - view.go, graph.go, markdown.go, ansi.go: how values become safe HTML
 //   - metrics.go, health.go: for the operator's monitoring

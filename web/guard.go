@@ -66,9 +66,13 @@ func (s *Server) guard(e *echo.Echo, browsers bool) http.Handler {
 		h.Set("Cache-Control", "private, no-cache")
 		answer := func(err error) { s.fail(err, e.NewContext(r, w)) }
 		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			h.Set("Allow", "GET, HEAD")
-			answer(refuse(http.StatusMethodNotAllowed, "There is nothing to change here: only GET and HEAD are answered."))
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !s.takes(r.URL.Path, browsers)):
+			allow := "GET, HEAD"
+			if s.takes(r.URL.Path, browsers) {
+				allow += ", POST"
+			}
+			h.Set("Allow", allow)
+			answer(refuse(http.StatusMethodNotAllowed, "There is nothing to change here; what is answered: %s.", allow))
 		case browsers && !s.o.Public && !fromHere(r):
 			answer(refuse(http.StatusForbidden, "These pages are for this machine only. To open them to others set pages_public: true in config.yaml."))
 		case browsers && !s.hostAllowed(r):
@@ -147,7 +151,8 @@ func (s *Server) bounded(next echo.HandlerFunc) echo.HandlerFunc {
 // streams reports whether the answer may take as long as a job does.
 func streams(c echo.Context) bool {
 	path := c.Path()
-	return strings.HasSuffix(path, "/live") || strings.HasSuffix(path, "/log.txt") || path == apiLogPath
+	return strings.HasSuffix(path, "/live") || strings.HasSuffix(path, "/log.txt") || path == apiLogPath ||
+		path == apiRunPath && c.QueryParam("wait") != ""
 }
 
 // param is a parameter of the path, unescaped.

@@ -30,12 +30,28 @@ func (s *Server) findRun(ctx context.Context, id string) (jobs.Run, uint64, erro
 	return run, revision, nil
 }
 
-// wholeRun is a run with its results.
+// looks is how often a run is read again whose jobs stand otherwise by the time that is looked up.
+const looks = 3
+
+// wholeRun is a run with its results. How a job under way stands is stored anew with every news, and then the run points there.
 func (s *Server) wholeRun(ctx context.Context, id string, operator bool) (Run, error) {
-	run, revision, err := s.findRun(ctx, id)
-	if err != nil {
-		return Run{}, err
+	for look := 1; ; look++ {
+		run, revision, err := s.findRun(ctx, id)
+		if err != nil {
+			return Run{}, err
+		}
+		results, torn, err := s.resultsOf(ctx, run)
+		if err != nil {
+			return Run{}, err
+		}
+		if !torn || look == looks {
+			return s.shapeWholeRun(run, revision, results, operator), nil
+		}
 	}
+}
+
+// resultsOf are the results of a run's jobs, by name. torn tells that one was replaced since the run was read.
+func (s *Server) resultsOf(ctx context.Context, run jobs.Run) (results map[string]jobs.Result, torn bool, err error) {
 	found := make([]*jobs.Result, len(run.Jobs))
 	err = each(ctx, len(run.Jobs), func(ctx context.Context, i int) error {
 		key := run.Jobs[i].ResultKey
@@ -53,15 +69,17 @@ func (s *Server) wholeRun(ctx context.Context, id string, operator bool) (Run, e
 		return nil
 	})
 	if err != nil {
-		return Run{}, err
+		return nil, false, err
 	}
-	results := make(map[string]jobs.Result, len(found))
+	results = make(map[string]jobs.Result, len(found))
 	for i, r := range found {
 		if r != nil {
 			results[run.Jobs[i].Name] = *r
+		} else if run.Jobs[i].ResultKey != "" && underway(run.Jobs[i]) {
+			torn = true
 		}
 	}
-	return s.shapeWholeRun(run, revision, results, operator), nil
+	return results, torn, nil
 }
 
 // runQuery says which runs a list is about.

@@ -118,8 +118,7 @@ func (strict) heading(w util.BufWriter, _ []byte, _ ast.Node, entering bool) (as
 
 // anchor opens or closes a link. What leads nowhere sensible stays text, with the same element around it.
 func anchor(w util.BufWriter, destination []byte, entering bool) {
-	u, err := url.Parse(string(destination))
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	if !isWeb(string(destination)) {
 		if entering {
 			_, _ = w.WriteString("<span>")
 		} else {
@@ -134,4 +133,10 @@ func anchor(w util.BufWriter, destination []byte, entering bool) {
 	_, _ = w.WriteString(`<a rel="noopener noreferrer nofollow" href="`)
 	_, _ = w.Write(util.EscapeHTML(util.URLEscape(destination, true)))
 	_, _ = w.WriteString(`">`)
+}
+
+// isWeb reports whether an address is one that a browser may be sent to.
+func isWeb(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }

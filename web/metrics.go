@@ -147,7 +147,7 @@ func (m *Metrics) handler() http.Handler {
 }
 
 var (
-	kinds     = []jobs.KindName{jobs.KindBuild, jobs.KindDeploy}
+	kinds     = []jobs.KindName{jobs.KindBuild, jobs.KindDeploy, jobs.KindDispatch, jobs.KindAwait}
 	jobStates = []jobs.JobState{jobs.JobSucceeded, jobs.JobFailed, jobs.JobCancelled, jobs.JobSkipped, jobs.JobHeld}
 )
 

@@ -28,6 +28,9 @@ func ask(tb testing.TB, h http.Handler, path string, edit ...func(*http.Request)
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		conforms(tb, r, nil, w)
+	}
 	return w
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,6 +68,13 @@ type Job struct {
 	Needs   []string      `json:"needs,omitempty"`
 	State   jobs.JobState `json:"state"`
 	Attempt int           `json:"attempt"`
+	// Underway is set while the job's work goes on outside, as in a workflow run that it follows. Its state is "running" then,
+	// Waiting says in a line how it stands, and of a single run Details and Outputs say what is known so far.
+	Underway bool `json:"underway,omitempty"`
+	// Awaits are the environments that somebody must approve before it goes on: of a held job, and of one under way, on GitHub.
+	Awaits []string `json:"awaits,omitempty"`
+	// Stopping says why a job that is at work is being stopped.
+	Stopping string `json:"stopping,omitempty"`
 	// Waiting says why the job is not being worked on, NotBefore when it is tried again at the earliest.
 	Waiting   string    `json:"waiting,omitempty"`
 	NotBefore time.Time `json:"not_before,omitzero"`
@@ -152,11 +160,14 @@ func (s *Server) shapeRun(r jobs.Run, revision uint64) Run {
 	}
 	for i, j := range r.Jobs {
 		v.Jobs[i] = Job{
-			Name: j.Name, Kind: j.Kind, Needs: j.Needs, State: j.State, Attempt: max(j.Attempt, 1), Waiting: j.Waiting,
+			Name: j.Name, Kind: j.Kind, Needs: j.Needs, State: j.Seen(), Attempt: max(j.Attempt, 1), Waiting: j.Waiting,
 			NotBefore: j.NotBefore, Troubles: j.Troubles, Started: j.Started, Finished: j.Finished,
 			Seconds: seconds(j.Started, j.Finished, now), Summary: j.Summary, Line: j.Line,
+			Underway: underway(j), Awaits: j.Awaits, Stopping: stopping(r, j),
 		}
-		if j.Claim != nil {
+		if v.Jobs[i].Underway { // whether a worker looks at news for a moment is not worth telling
+			v.Jobs[i].NotBefore = time.Time{}
+		} else if j.Claim != nil {
 			v.Jobs[i].Claimed = j.Claim.Time
 			if !s.o.Public {
 				v.Jobs[i].Worker = j.Claim.Worker
@@ -165,6 +176,29 @@ func (s *Server) shapeRun(r jobs.Run, revision uint64) Run {
 	}
 	v.Sentence = sentence(v)
 	return v
+}
+
+// underway reports whether a job's work goes on outside, so that it needs no worker until there is news.
+func underway(j jobs.Job) bool { return j.Parked && !j.State.Over() }
+
+// stopping is why a job is being stopped that has something at work; "" when it is not.
+func stopping(r jobs.Run, j jobs.Job) string {
+	switch {
+	case j.State.Over(), j.State != jobs.JobRunning && !j.Outside:
+	case r.Stop != nil:
+		return r.Stop.Reason
+	case j.Stop != nil:
+		return j.Stop.Reason
+	}
+	return ""
+}
+
+// Look is what the pages show the job's state as: one of stateOf's names.
+func (j Job) Look() string {
+	if j.Underway && len(j.Awaits) > 0 && j.Stopping == "" {
+		return string(jobs.RunWaits)
+	}
+	return string(j.State)
 }
 
 // shapeWholeRun adds what is shown of a single run. results are by job name.
@@ -177,7 +211,7 @@ func (s *Server) shapeWholeRun(r jobs.Run, revision uint64, results map[string]j
 	for i := range v.Jobs {
 		j, from := &v.Jobs[i], r.Jobs[i]
 		j.Spec, j.Outputs = from.Spec, from.Outputs
-		if operator && from.Claim != nil {
+		if operator && from.Claim != nil && !j.Underway {
 			j.Worker = from.Claim.Worker
 		}
 		if !from.Started.IsZero() {
@@ -187,8 +221,11 @@ func (s *Server) shapeWholeRun(r jobs.Run, revision uint64, results map[string]j
 		if !ok {
 			continue
 		}
-		j.Conclusion, j.Details, j.Annotations, j.Tail = res.Conclusion, res.Details, res.Annotations, res.Tail
-		if res.Summary != "" {
+		j.Details, j.Annotations, j.Tail = res.Details, res.Annotations, res.Tail
+		if !j.Underway {
+			j.Conclusion = res.Conclusion
+		}
+		if res.Summary != "" && !j.Underway {
 			j.Summary = res.Summary
 		}
 		if res.Outputs != nil {
@@ -259,9 +296,12 @@ func what(r jobs.RunInfo) string {
 
 // sentence says where a run stands and, when it is over, why.
 func sentence(r Run) string {
-	var failed, running, ahead []Job
+	var failed, running, ahead, asking []Job
 	succeeded := 0
 	for _, j := range r.Jobs {
+		if j.Look() == string(jobs.RunWaits) {
+			asking = append(asking, j)
+		}
 		switch j.State {
 		case jobs.JobFailed:
 			failed = append(failed, j)
@@ -278,6 +318,8 @@ func sentence(r Run) string {
 		switch {
 		case r.Stop != nil:
 			return "Stopping: " + r.Stop.Reason
+		case len(asking) > 0:
+			return fmt.Sprintf("%s: waiting for approval of %s.", names(asking), awaited(asking))
 		case len(running) > 0 && len(ahead) > 0:
 			return fmt.Sprintf("Running %s; %s to follow.", names(running), count(len(ahead), "job"))
 		case len(running) > 0:
@@ -304,6 +346,19 @@ func sentence(r Run) string {
 		return "Cancelled."
 	}
 	return r.Reason
+}
+
+// awaited lists the environments that somebody must approve before the jobs go on.
+func awaited(list []Job) string {
+	var out []string
+	for _, j := range list {
+		for _, name := range j.Awaits {
+			if !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // names lists up to three jobs.

@@ -28,10 +28,10 @@ type tail struct {
 
 func tailID(key jobs.LogKey) string { return "tail-" + key.Job + "-" + strconv.Itoa(key.Attempt) }
 
-// tailed are the logs whose last lines a run's page shows.
+// tailed are the logs whose last lines a run's page shows. Of a job under way outside it shows how that stands.
 func tailed(r Run) (keys []jobs.LogKey) {
 	for _, j := range r.Jobs {
-		if j.State == jobs.JobRunning && !j.Started.IsZero() && len(keys) < maxTails {
+		if j.State == jobs.JobRunning && !j.Underway && !j.Started.IsZero() && len(keys) < maxTails {
 			keys = append(keys, jobs.LogKey{Run: r.ID, Job: j.Name, Attempt: j.Attempt})
 		}
 	}

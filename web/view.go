@@ -54,6 +54,7 @@ func (s *Server) functions() template.FuncMap {
 		"prose":      prose,
 		"pretty":     pretty,
 		"value":      value,
+		"address":    address,
 		"logPath":    logPath,
 		"layout":     layout,
 		"tailLines":  func() int { return tailLines },
@@ -103,6 +104,8 @@ func stateOf(v any) stateView {
 		return stateView{"ok", "check", "Done"}
 	case "refused":
 		return stateView{"bad", "minus", "Refused"}
+	case "noted":
+		return stateView{"quiet", "check", "Passed on"}
 	case "ignored":
 		return stateView{"quiet", "minus", "Ignored"}
 	case "undecided":
@@ -261,6 +264,15 @@ func value(v any) string {
 		return fmt.Sprint(v)
 	}
 	return string(text)
+}
+
+// address is an output that leads somewhere: its name ends in _url, and it is a web address. Else it is "".
+func address(name string, v any) string {
+	text, ok := v.(string)
+	if !ok || !strings.HasSuffix(name, "_url") || !isWeb(text) {
+		return ""
+	}
+	return text
 }
 
 func queryRuns(q runQuery, state jobs.RunState, before uint64) string {

@@ -210,7 +210,10 @@ func TestSentence(t *testing.T) {
 		"Cancelled: superseded":       {State: jobs.RunCancelled, Stop: &jobs.Stop{Reason: "superseded"}},
 		"Nothing to do here.":         {State: jobs.RunNothing, Reason: "Nothing to do here."},
 		"The job succeeded in 0s.":    {State: jobs.RunSucceeded, Jobs: []Job{job("a", jobs.JobSucceeded), job("b", jobs.JobSkipped)}},
-		"the file is wrong":           {State: jobs.RunFailed, Reason: "the file is wrong", Faults: []jobs.Fault{{Message: "x"}}, Jobs: []Job{job("a", jobs.JobFailed)}},
+		"a and b: waiting for approval of staging, production.": {State: jobs.RunActive, Jobs: []Job{
+			{Name: "a", State: jobs.JobRunning, Underway: true, Awaits: []string{"staging", "production"}}, {Name: "b", State: jobs.JobRunning, Underway: true, Awaits: []string{"production"}},
+			job("c", jobs.JobRunning)}},
+		"the file is wrong": {State: jobs.RunFailed, Reason: "the file is wrong", Faults: []jobs.Fault{{Message: "x"}}, Jobs: []Job{job("a", jobs.JobFailed)}},
 	} {
 		if got := sentence(r); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -220,7 +223,7 @@ func TestSentence(t *testing.T) {
 
 // Every state there is has a word of its own, not its name.
 func TestStates(t *testing.T) {
-	for _, s := range []string{"active", "succeeded", "failed", "cancelled", "held", "nothing", "waiting", "queued", "offered", "running", "skipped", "run", "fault", "observe", "ignored", "undecided"} {
+	for _, s := range []string{"active", "succeeded", "failed", "cancelled", "held", "nothing", "waiting", "queued", "offered", "running", "skipped", "run", "fault", "observe", "ignored", "undecided", "waits", "acted", "refused", "noted"} {
 		if v := stateOf(s); v.Word == s || v.Icon == "" || v.Class == "" {
 			t.Errorf("%s: %+v", s, v)
 		}

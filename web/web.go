@@ -80,8 +80,10 @@ type Options struct {
 	Metrics *Metrics // what /metrics shows; default: a new set
 	// MaxStreams bounds how many live connections are open at once. Default 256.
 	MaxStreams int
-	Log        *slog.Logger     // default: none
-	Now        func() time.Time // default: time.Now
+	// Writing is what the API takes requests with; without it, it is for reading only.
+	Writing *Writing
+	Log     *slog.Logger     // default: none
+	Now     func() time.Time // default: time.Now
 }
 
 // A Server answers for everything this package shows. It is made by New and safe for concurrent use.
@@ -97,6 +99,8 @@ type Server struct {
 	close     context.CancelFunc
 	health    health
 	pace      pace
+	failures  *throttle // of authentication
+	describes []byte    // openapi.yaml as JSON
 }
 
 // Limits of what one answer holds.
@@ -159,7 +163,11 @@ func New(o Options) (*Server, error) {
 			s.hosts[hostKey(h)] = true
 		}
 	}
+	s.failures = newThrottle()
 	var err error
+	if s.describes, err = description(); err != nil {
+		return nil, err
+	}
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
 	}
@@ -182,7 +190,7 @@ func (s *Server) Pages() http.Handler {
 	get(e, "/live", s.liveRuns)
 	get(e, "/runs", s.toRuns)
 	get(e, "/runs/", s.toRuns)
-	get(e, "/runs/:id", s.showRun)
+	get(e, "/runs/:id", s.orDelivery(s.showRun))
 	get(e, "/runs/:id/live", s.liveRun)
 	get(e, "/runs/:id/jobs/:job/log", s.showLog)
 	get(e, "/runs/:id/jobs/:job/log/live", s.liveLog)

@@ -65,6 +65,10 @@ func (d Decoder) Decode(delivery jobs.Delivery) (jobs.Event, error) {
 		e, err = decodeStatus(body)
 	case jobs.ScheduleDelivery:
 		e, err = decodeSchedule(body)
+	case jobs.RequestDelivery:
+		e, err = decodeRequest(body)
+		e.Delivery = delivery.GUID
+		return e, err
 	default:
 		if reason := quiet[name]; reason != "" {
 			return e, notHandled("%s", reason)

@@ -14,7 +14,7 @@ import (
 // stepTimeout is how long a step of the story may take, on a machine that is busy with other things.
 const stepTimeout = 6 * time.Minute
 
-// follow shows the run that an event on a commit started, until it is over and GitHub shows its end.
+// follow shows the run that an event on a commit started, one that was not followed before, until it is over and GitHub shows its end.
 func (s *stage) follow(ctx context.Context, event, sha string) (web.Run, error) {
 	var following sync.WaitGroup
 	defer following.Wait()
@@ -27,7 +27,7 @@ func (s *stage) follow(ctx context.Context, event, sha string) (web.Run, error) 
 			return false, s.server.alive(err)
 		}
 		for _, r := range list.Runs {
-			if r.SHA == sha && r.Event == event {
+			if r.SHA == sha && r.Event == event && !s.followed[r.ID] {
 				id = r.ID
 			}
 		}
@@ -36,6 +36,7 @@ func (s *stage) follow(ctx context.Context, event, sha string) (web.Run, error) 
 	if err != nil {
 		return web.Run{}, err
 	}
+	s.followed[id] = true
 	s.line("run", "%sruns/%s", s.server.url(), id)
 	shown := map[string]jobs.JobState{}
 	var run web.Run

@@ -61,6 +61,38 @@ func (st *story) isOnlyBuilt() []expectation {
 	}
 }
 
+func (st *story) isGreeted() []expectation {
+	return []expectation{
+		checksAre("greet: success", "slipway / greet: success", "slipway: success"),
+		{"the workflow was started once, with just these inputs", func(e evidence) error {
+			runs := e.stage.repo.WorkflowRuns()
+			if len(runs) != 1 {
+				return fmt.Errorf("there are %d runs of workflows", len(runs))
+			}
+			if want := (map[string]string{"greeting": hail, "name": "alice"}); !maps.Equal(runs[0].Inputs(), want) {
+				return fmt.Errorf("the inputs are %q", runs[0].Inputs())
+			}
+			return nil
+		}},
+		{"the check slipway / greet shows the workflow's jobs and steps, and the job has what it left as an output", func(e evidence) error {
+			c, err := e.github.check("slipway / greet")
+			if err == nil && (!strings.Contains(c.text, "Greet") || !strings.Contains(c.text, "/actions/runs/")) {
+				err = fmt.Errorf("it says:\n%s", c.text)
+			}
+			if err != nil {
+				return err
+			}
+			for _, j := range e.run.Jobs {
+				if said, _ := j.Outputs["said"].(string); strings.HasPrefix(said, "Welcome back") && strings.HasSuffix(said, ", alice!") {
+					return nil
+				}
+			}
+			return errors.New("no job of the run has the output said")
+		}},
+		nothingPushed, nothingRolledOut,
+	}
+}
+
 func (st *story) pointsAtTheLine() []expectation {
 	return []expectation{
 		checksAre("slipway / image: failure", "slipway / rollout: skipped", "slipway: failure"),

@@ -38,6 +38,7 @@ type stage struct {
 	alice    *githubtest.User // may write
 	eve      *githubtest.User // may not
 	server   *server
+	followed map[string]bool // runs, by ID
 }
 
 // setStage starts everything. After an error it returns what runs already, to be taken down.
@@ -50,7 +51,7 @@ func setStage(ctx context.Context, o options, p *printer) (*stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the demo: %w", err)
 	}
-	s := &stage{printer: p, dir: dir, sample: filepath.Join(root, "examples", "tks-contract"), registry: o.registry}
+	s := &stage{printer: p, dir: dir, followed: map[string]bool{}, sample: filepath.Join(root, "examples", "tks-contract"), registry: o.registry}
 	p.heading("Setting the stage")
 	if err := s.startEngines(ctx, o); err != nil {
 		return s, err
@@ -145,6 +146,7 @@ func (s *stage) startGitHub() (err error) {
 		return err
 	}
 	s.app.Install("acme")
+	s.github.RunWorkflows(&githubtest.WorkflowScript{Delay: time.Second}) // as GitHub's own runners would
 	s.line("github", "the stand-in GitHub is at %s", s.github.URL)
 	return nil
 }

@@ -40,6 +40,7 @@ type cause struct {
 type story struct {
 	*stage
 	alice *workcopy
+	pull  *githubtest.Pull
 	good  string // digest of the image of the first push
 	line  int    // of the Dockerfile, where it breaks
 }
@@ -61,6 +62,7 @@ func (s *stage) tell(ctx context.Context) ([]step, error) {
 	chapters := []chapter{
 		{"A push to main is built and rolled out", st.firstPush, st.isRolledOut},
 		{"A pull request is built, and no more", st.pullRequest, st.isOnlyBuilt},
+		{"A comment starts a workflow", st.greet, st.isGreeted},
 		{"A push breaks the Dockerfile", st.breakDockerfile, st.pointsAtTheLine},
 		{"A push crashes when it starts", st.crashOnStart, st.isRolledBack},
 		{"A stranger opens a pull request from a fork", st.forkPull, st.isHeld},
@@ -152,6 +154,19 @@ func (st *story) pullRequest(ctx context.Context) (cause, error) {
 	return st.open(githubtest.PullOptions{Title: "A friendlier greeting", Head: featureBranch, User: st.stage.alice})
 }
 
+// hail is what alice asks the workflow to say; a shell would make something else of it.
+const hail = `Welcome back & "hello" $(whoami)`
+
+// greet starts a workflow by a command of the pipeline's.
+func (st *story) greet(context.Context) (cause, error) {
+	text := "/greet '" + hail + "'"
+	if _, err := st.pull.Comment(st.stage.alice, text); err != nil {
+		return cause{}, fmt.Errorf("comment on the pull request: %w", err)
+	}
+	st.printer.line("github", "comment on #%d by alice: %s", st.pull.Number, text)
+	return cause{event: "pull_request", sha: st.pull.HeadSHA(), pull: st.pull.Number}, nil
+}
+
 // breakDockerfile builds a package that isn't there.
 func (st *story) breakDockerfile(ctx context.Context) (_ cause, err error) {
 	if err := st.alice.branch(ctx, "main"); err != nil {
@@ -216,6 +231,7 @@ func (st *story) open(options githubtest.PullOptions) (cause, error) {
 	if err != nil {
 		return cause{}, fmt.Errorf("open a pull request: %w", err)
 	}
+	st.pull = pull
 	st.printer.line("github", "pull request #%d by %s: %q", pull.Number, options.User.Login, options.Title)
 	return cause{event: "pull_request", sha: pull.HeadSHA(), pull: pull.Number}, nil
 }

@@ -26,7 +26,7 @@
   // focus and the place on the page stay.
   const shape = (part) => {
     const copy = part.cloneNode(true);
-    for (const list of all("[data-tail]", copy)) list.replaceChildren(); // they grow by themselves
+    for (const node of all("[data-tail], [data-since], [data-age]", copy)) node.replaceChildren(); // they go on by themselves
     return copy.outerHTML;
   };
   const sent = new Map(all("[data-part]").map((part) => [part.id, shape(part)]));

@@ -1,0 +1,110 @@
+package web
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// answerOf asks in the background.
+func (o *office) answerOf(token, path string) <-chan *httptest.ResponseRecorder {
+	answer := make(chan *httptest.ResponseRecorder, 1)
+	go func() { answer <- o.get(token, path) }()
+	return answer
+}
+
+// watched waits until somebody waits for runs.
+func (o *office) watched() {
+	o.t.Helper()
+	until(o.t, "somebody to wait", func() bool { return o.server.streams.Load() > 0 })
+}
+
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	end, tick := time.After(20*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-end:
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestWaitingForTheEnd(t *testing.T) {
+	o := newOffice(t)
+	token := o.token(MayDispatch).Token
+	id := read[RunAccepted](t, o.post(token, hello), 202).ID
+	if s := read[RunStatus](t, o.get(token, "/api/v1/runs/"+id), 200); s.State != StateAccepted || s.Over || s.Conclusion != "" || s.Request.By != "token nightly" || s.Repository != "acme/shop" {
+		t.Errorf("%+v", s)
+	}
+	// Time is up.
+	if s := read[RunStatus](t, o.get(token, "/api/v1/runs/"+id+"?wait=10ms"), 200); s.State != StateAccepted || s.Over {
+		t.Errorf("%+v", s)
+	}
+	// The run ends.
+	answer := o.answerOf(token, "/api/v1/runs/"+id+"?wait=60s")
+	o.watched()
+	run := o.decided(id, jobs.OutcomeRun, "1 job")
+	if s := read[RunStatus](t, o.get(token, "/api/v1/runs/"+id), 200); s.State != jobs.RunActive || s.Over || len(s.Jobs) != 1 || s.Request == nil {
+		t.Errorf("%+v", s)
+	}
+	select {
+	case w := <-answer:
+		t.Errorf("answered before the end: %s", w.Body)
+	case <-time.After(60 * time.Millisecond): // three sweeps
+	}
+	o.finish(run)
+	if s := read[RunStatus](t, <-answer, 200); s.State != jobs.RunSucceeded || !s.Over || s.Conclusion != "success" {
+		t.Errorf("%+v", s)
+	}
+	// There will be none.
+	id = read[RunAccepted](t, o.post(token, hello), 202).ID
+	answer = o.answerOf(token, "/api/v1/runs/"+id+"?wait=60s")
+	o.watched()
+	o.decided(id, jobs.OutcomeRefused, "There is no workflow hello.yaml.")
+	if s := read[RunStatus](t, <-answer, 200); s.State != StateRefused || !s.Over || s.Conclusion != "refused" || s.Sentence != "There is no workflow hello.yaml." {
+		t.Errorf("%+v", s)
+	}
+	// Its page tells the decision; that of a run is the run.
+	if w := o.get("", "/runs/"+id); w.Code != 303 || w.Header().Get("Location") != "/deliveries/"+read[RunStatus](t, o.get("", "/api/v1/runs/"+id), 200).Delivery {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	if o.get("", "/runs/"+run.ID).Code != 200 || o.get("", "/runs/r-nothing").Code != 404 {
+		t.Error("a run's page is not there, or one that is nobody's is")
+	}
+	for _, bad := range []string{"61s", "-1s", "x", "60"} {
+		if w := o.get(token, "/api/v1/runs/"+id+"?wait="+bad); w.Code != 400 {
+			t.Errorf("wait=%s: %d", bad, w.Code)
+		}
+	}
+	if w := o.get("", "/api/v1/runs/r-nothing?wait=60s"); w.Code != 404 {
+		t.Errorf("%d", w.Code)
+	}
+	if w := o.get("", "/api/v1/runs/"+id+"?wait=60s", func(r *http.Request) { r.Method = http.MethodHead }); w.Code != 200 {
+		t.Errorf("%d", w.Code)
+	}
+}
+
+// TestWaitingIsBounded: by number, and by the server's own end.
+func TestWaitingIsBounded(t *testing.T) {
+	o := newOffice(t, func(o *Options) { o.MaxStreams = 1 })
+	token := o.token(MayDispatch).Token
+	id := read[RunAccepted](t, o.post(token, hello), 202).ID
+	answer := o.answerOf(token, "/api/v1/runs/"+id+"?wait=60s")
+	o.watched()
+	if w := o.get(token, "/api/v1/runs/"+id+"?wait=60s"); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d", w.Code)
+	}
+	if w := o.get(token, "/api/v1/runs/"+id); w.Code != 200 {
+		t.Errorf("without waiting: %d", w.Code)
+	}
+	o.server.Close()
+	if s := read[RunStatus](t, <-answer, 200); s.State != StateAccepted {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,357 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// How a callback stands.
+const (
+	CallbackOpen      = "open"
+	CallbackDelivered = "delivered"
+	CallbackGivenUp   = "given_up"
+)
+
+// A Callback is the wish to be told of a run's end, and how that goes.
+type Callback struct {
+	URL string `json:"url"` // it may hold a secret, and is not shown
+	CallbackState
+}
+
+// CallbackState is what is shown of a callback.
+type CallbackState struct {
+	Host     string    `json:"host"`
+	State    string    `json:"state"` // open, delivered or given_up
+	Attempts int       `json:"attempts"`
+	First    time.Time `json:"first,omitzero"`   // attempt
+	Next     time.Time `json:"next,omitzero"`    // attempt
+	Status   int       `json:"status,omitempty"` // of the last answer
+	Error    string    `json:"error,omitempty"`  // why the last attempt was in vain
+	Done     time.Time `json:"done,omitzero"`
+}
+
+func newCallback(address string) *Callback {
+	c := &Callback{URL: address, CallbackState: CallbackState{State: CallbackOpen}}
+	if u, err := url.Parse(address); err == nil {
+		c.Host = u.Host
+	}
+	return c
+}
+
+// Limits of callbacks.
+const (
+	callbackPatience = 24 * time.Hour
+	callbackFirst    = 5 * time.Second // between two attempts, doubled each time
+	callbackLongest  = time.Hour
+	callbackAnswer   = 4 << 10 // bytes read of an answer
+	callbacksAtOnce  = 8
+	callbackSweep    = time.Minute // between two looks at a run, in case nobody told of its end
+	// A request without delivery or decision for so long was never accepted.
+	callbackOrphan = time.Hour
+)
+
+// Callbacks tell who asked for it that a run is over, at least once. Only the leader's runs. What is to be told is in the records:
+// nothing is lost when it dies, and what was told without being noted is told again.
+type Callbacks struct {
+	s   *Server
+	log *slog.Logger
+
+	first time.Duration // between two attempts; a test has less patience
+}
+
+// Callbacks returns nil when the server takes no requests.
+func (s *Server) Callbacks() *Callbacks {
+	if s.o.Writing == nil {
+		return nil
+	}
+	return &Callbacks{s: s, log: s.o.Log, first: callbackFirst}
+}
+
+// An agenda is which requests have an open callback, and when to look at each. Run alone changes it.
+type agenda struct {
+	due  map[string]time.Time
+	busy map[string]bool // looked at now; true: and something happened meanwhile
+}
+
+// start returns a request to look at now, or else when one comes due.
+func (a *agenda) start(now time.Time) (id string, next time.Time) {
+	next = now.Add(callbackSweep)
+	for id, at := range a.due {
+		if _, working := a.busy[id]; working || len(a.busy) >= callbacksAtOnce {
+			continue
+		}
+		if !at.After(now) {
+			a.busy[id] = false
+			return id, now
+		}
+		if at.Before(next) {
+			next = at
+		}
+	}
+	return "", next
+}
+
+// heard notes that something happened to a run or, with isNew, to a request.
+func (a *agenda) heard(id string, isNew bool, now time.Time) {
+	if _, working := a.busy[id]; working {
+		a.busy[id] = true
+	} else if _, open := a.due[id]; open || isNew {
+		a.due[id] = now
+	}
+}
+
+// looked notes when to look again; 0 for never.
+func (a *agenda) looked(id string, again time.Duration, now time.Time) {
+	happened := a.busy[id]
+	delete(a.busy, id)
+	switch {
+	case again == 0:
+		delete(a.due, id)
+	case happened:
+		a.due[id] = now
+	default:
+		a.due[id] = now.Add(again)
+	}
+}
+
+// Run calls back until ctx is done.
+func (b *Callbacks) Run(ctx context.Context) {
+	type outcome struct {
+		id    string
+		again time.Duration
+	}
+	requests, runs, outcomes := make(chan string), make(chan string), make(chan outcome)
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(func() { b.listen(ctx, requests, b.s.o.Writing.Requests.Watch, b.open) })
+	working.Go(func() { b.listen(ctx, runs, b.s.o.Runs.Watch, nil) })
+	todo := agenda{due: map[string]time.Time{}, busy: map[string]bool{}}
+	for ctx.Err() == nil {
+		id, next := todo.start(time.Now())
+		if id != "" {
+			working.Go(func() {
+				o := outcome{id, b.look(ctx, id)}
+				select {
+				case outcomes <- o:
+				case <-ctx.Done():
+				}
+			})
+			continue
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+		case id := <-requests:
+			todo.heard(id, true, time.Now())
+		case id := <-runs:
+			todo.heard(id, false, time.Now())
+		case o := <-outcomes:
+			todo.looked(o.id, o.again, time.Now())
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// look is Step, whose trouble is tried again.
+func (b *Callbacks) look(ctx context.Context, id string) time.Duration {
+	again, err := b.Step(ctx, id)
+	if err == nil {
+		return again
+	}
+	if ctx.Err() == nil {
+		b.log.WarnContext(ctx, "call back; trying again", "run", id, "error", err)
+	}
+	return b.first
+}
+
+// open calls each with the requests that have an open callback.
+func (b *Callbacks) open(ctx context.Context, each func(id string) error) error {
+	return b.s.o.Writing.Requests.All(ctx, func(key string, r RequestRecord, _ uint64) error {
+		if r.Callback == nil || r.Callback.State != CallbackOpen {
+			return nil
+		}
+		return each(key)
+	})
+}
+
+// listen passes on the keys of what changes; and before, of all that is there already.
+func (b *Callbacks) listen(ctx context.Context, to chan<- string, watch func(context.Context) (<-chan string, error),
+	all func(context.Context, func(string) error) error) {
+	send := func(key string) error {
+		select {
+		case to <- key:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for ctx.Err() == nil {
+		changes, err := watch(ctx)
+		if err == nil && all != nil {
+			err = all(ctx, send)
+		}
+		if err != nil && ctx.Err() == nil {
+			b.log.WarnContext(ctx, "can't look for callbacks; trying again", "error", err)
+		}
+		if changes != nil {
+			for key := range changes {
+				_ = send(key)
+			}
+		}
+		_ = pause(ctx, time.Second)
+	}
+}
+
+// Step does what is due about one request, and says when to look again; 0 for never.
+func (b *Callbacks) Step(ctx context.Context, id string) (again time.Duration, err error) {
+	record, _, err := b.s.o.Writing.Requests.Get(ctx, id)
+	if errors.Is(err, jobs.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the request %s: %w", id, err)
+	}
+	c := record.Callback
+	if c == nil || c.State != CallbackOpen {
+		return 0, nil
+	}
+	now := b.s.o.Now()
+	found, over, err := b.s.isOver(ctx, id)
+	switch {
+	case err != nil:
+		return 0, err
+	case !over && !found && now.Sub(record.Created) > callbackOrphan:
+		return b.orphan(ctx, id, record.GUID)
+	case !over:
+		return callbackSweep, nil
+	case c.Next.After(now):
+		return c.Next.Sub(now), nil
+	}
+	status, _, err := b.s.status(ctx, id, false)
+	if err != nil {
+		return 0, err
+	}
+	token, _, err := b.s.o.Writing.Tokens.Get(ctx, record.Token)
+	if err != nil && !errors.Is(err, jobs.ErrNotFound) {
+		return 0, fmt.Errorf("look up token %s: %w", record.Token, err)
+	}
+	if token.Callback == "" {
+		return 0, b.note(ctx, id, func(c *Callback) { c.State, c.Error = CallbackGivenUp, "The token was revoked or removed." })
+	}
+	code, failure := b.post(ctx, c.URL, token.Callback, id, status)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	err = b.note(ctx, id, func(c *Callback) {
+		now := b.s.o.Now().UTC()
+		if c.Attempts++; c.Attempts == 1 {
+			c.First = now
+		}
+		c.Status, c.Error, c.Next = code, failure, time.Time{}
+		again = min(b.first<<min(c.Attempts-1, 20), callbackLongest)
+		switch {
+		case failure == "":
+			c.State, c.Done, again = CallbackDelivered, now, 0
+		case code == http.StatusGone, now.Add(again).Sub(c.First) > callbackPatience:
+			c.State, c.Done, again = CallbackGivenUp, now, 0
+		default:
+			c.Next = now.Add(again)
+		}
+	})
+	if err == nil && again == 0 {
+		b.log.InfoContext(ctx, "called back", "run", id, "status", code, "error", failure)
+	}
+	return again, err
+}
+
+// orphan gives a callback up whose request was never taken: only its record was stored.
+func (b *Callbacks) orphan(ctx context.Context, id, guid string) (time.Duration, error) {
+	_, err := b.s.o.Deliveries.Delivery(ctx, guid)
+	if errors.Is(err, jobs.ErrNotFound) {
+		return 0, b.note(ctx, id, func(c *Callback) { c.State, c.Error = CallbackGivenUp, "The request was never accepted." })
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up the delivery of %s: %w", id, err)
+	}
+	return callbackSweep, nil
+}
+
+func (b *Callbacks) note(ctx context.Context, id string, edit func(*Callback)) error {
+	_, err := jobs.Change(ctx, b.s.o.Writing.Requests, id, func(r *RequestRecord) error {
+		if r.Callback == nil || r.Callback.State != CallbackOpen {
+			return jobs.ErrUnchanged
+		}
+		edit(r.Callback)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note the callback of %s: %w", id, err)
+	}
+	return nil
+}
+
+// post tells a run's end. failure is a sentence when that was not taken.
+func (b *Callbacks) post(ctx context.Context, address, secret, id string, status RunStatus) (code int, failure string) {
+	body, err := json.Marshal(status)
+	if err != nil {
+		return 0, "The run can't be written as JSON."
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return 0, "The address can't be used."
+	}
+	stamp := strconv.FormatInt(b.s.o.Now().Unix(), 10)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "slipway/"+b.s.o.Version)
+	r.Header.Set("X-Slipway-Delivery", id)
+	r.Header.Set("X-Slipway-Timestamp", stamp)
+	r.Header.Set("X-Slipway-Signature-256", Sign(secret, stamp, body))
+	answer, err := b.s.o.Writing.Outside.Do(r)
+	if err != nil {
+		return 0, plainly(err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, callbackAnswer)) // what it says does not matter
+	if answer.StatusCode/100 != 2 {
+		return answer.StatusCode, fmt.Sprintf("The answer was %d %s.", answer.StatusCode, http.StatusText(answer.StatusCode))
+	}
+	return answer.StatusCode, ""
+}
+
+// Sign is the signature of a callback: an HMAC with SHA-256 over the timestamp, a dot and the body.
+func Sign(secret, stamp string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(stamp + "."))
+	mac.Write(body)
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// plainly is why there was no answer, without the address: it may hold a secret.
+func plainly(err error) string {
+	if refusal := (*jobs.Refusal)(nil); errors.As(err, &refusal) {
+		return refusal.Sentence
+	}
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		if wrapped.Timeout() {
+			return "There was no answer in time."
+		}
+		err = wrapped.Err
+	}
+	return jobs.Cut("There was no answer: "+err.Error(), 300)
+}

@@ -1,0 +1,270 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+// What a token may do.
+const (
+	MayDispatch = "dispatch"
+	MayBuild    = "build"
+	MayDeploy   = "deploy"
+	MayCommand  = "command"
+	MayRead     = "read" // also what the token did not start
+)
+
+var tokenKinds = []string{MayDispatch, MayBuild, MayDeploy, MayCommand, MayRead}
+
+// Bounds of tokens.
+const (
+	MaxTokenLife  = 366 * 24 * time.Hour
+	maxTokens     = 1000
+	maxTokenScope = 50                  // patterns
+	tokensKept    = 90 * 24 * time.Hour // after they stopped working, for the list
+	usedEvery     = time.Hour           // how exactly it is known when a token was used last
+)
+
+// TokenInfo is what may be told about a token.
+type TokenInfo struct {
+	ID           string    `json:"id"`
+	Name         string    `json:"name"`
+	Repositories []string  `json:"repositories"` // patterns of owner/name
+	Kinds        []string  `json:"kinds"`
+	Created      time.Time `json:"created"`
+	By           string    `json:"by,omitempty"`
+	Expires      time.Time `json:"expires"`
+	Revoked      time.Time `json:"revoked,omitzero"`
+	Used         time.Time `json:"used,omitzero"` // last, to the hour
+}
+
+// State is active, expired or revoked.
+func (t TokenInfo) State(now time.Time) string {
+	switch {
+	case !t.Revoked.IsZero():
+		return "revoked"
+	case !now.Before(t.Expires):
+		return "expired"
+	}
+	return "active"
+}
+
+// A Token is the record of one: what it may do, and how it is known again. The token itself is not kept.
+type Token struct {
+	TokenInfo
+	Hash string `json:"hash"` // SHA-256 of the secret, in hex
+	// Callback is what callbacks are signed with. It is the one secret that is stored, since it has to be used; it is erased when the
+	// token is revoked.
+	Callback string `json:"callback,omitempty"`
+}
+
+// TokenRequest asks for a token.
+type TokenRequest struct {
+	Name         string    `json:"name"`
+	Repositories []string  `json:"repositories"`
+	Kinds        []string  `json:"kinds"`
+	Expires      time.Time `json:"expires"`
+	By           string    `json:"by"`
+	// Callback is what callbacks shall be signed with; default: a secret made here.
+	Callback string `json:"callback,omitempty"`
+}
+
+// NewToken is a token just made: the one time that its secrets are shown.
+type NewToken struct {
+	TokenInfo
+	Token    string `json:"token"`
+	Callback string `json:"callback_secret"`
+}
+
+// Tokens are the API's tokens.
+type Tokens struct {
+	Records jobs.Set[Token]
+	// Match reports whether a name passes a list of patterns in GitHub's dialect, and which of them decided.
+	Match func(patterns []string, name string) (ok bool, pattern string)
+	Now   func() time.Time
+}
+
+var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}$`)
+
+// Create makes a token. What can't be made is a *jobs.Refusal.
+func (t Tokens) Create(ctx context.Context, r TokenRequest) (NewToken, error) {
+	now := t.Now().UTC()
+	if err := r.check(now); err != nil {
+		return NewToken{}, err
+	}
+	if err := t.makeRoom(ctx, now); err != nil {
+		return NewToken{}, err
+	}
+	info := TokenInfo{
+		ID: strings.ToLower(rand.Text()[:12]), Name: r.Name, Repositories: r.Repositories, Kinds: r.Kinds,
+		Created: now, By: jobs.Cut(r.By, 100), Expires: r.Expires.UTC(),
+	}
+	secret := newSecret()
+	made := NewToken{TokenInfo: info, Token: "slp_" + info.ID + "_" + secret, Callback: cmp.Or(r.Callback, "slp_callback_"+newSecret())}
+	if _, err := t.Records.Create(ctx, info.ID, Token{TokenInfo: info, Hash: hash(secret), Callback: made.Callback}); err != nil {
+		return NewToken{}, fmt.Errorf("store token %s: %w", info.ID, err)
+	}
+	return made, nil
+}
+
+func (r TokenRequest) check(now time.Time) error {
+	fault := func(format string, args ...any) error { return &jobs.Refusal{Sentence: fmt.Sprintf(format, args...)} }
+	switch {
+	case !tokenName.MatchString(r.Name):
+		return fault("A token's name has up to 60 letters, digits, blanks and . _ -, such as nightly or argo-staging.")
+	case len(r.Repositories) == 0 || len(r.Repositories) > maxTokenScope:
+		return fault("Name the repositories the token is for, in up to %d patterns such as acme/*.", maxTokenScope)
+	case len(r.Kinds) == 0:
+		return fault("Say what the token may do: some of %s.", strings.Join(tokenKinds, ", "))
+	case !r.Expires.After(now):
+		return fault("A token must end to work in the future, not at %s.", r.Expires.UTC().Format(time.RFC3339))
+	case r.Expires.After(now.Add(MaxTokenLife)):
+		return fault("A token works for at most a year.")
+	case r.Callback != "" && (len(r.Callback) < 16 || len(r.Callback) > 200):
+		return fault("The secret for callbacks must have from 16 to 200 characters.")
+	}
+	positive := false
+	for _, pattern := range r.Repositories {
+		positive = positive || !strings.HasPrefix(pattern, "!")
+		if len(pattern) > 200 || !strings.Contains(pattern, "/") && pattern != "**" || strings.ContainsAny(pattern, " ,\t\n") {
+			return fault("%q is not a pattern of repositories such as acme/* or acme/shop.", jobs.Cut(pattern, 60))
+		}
+	}
+	if !positive {
+		return fault("Patterns that begin with ! only take away: put one without ! before them.")
+	}
+	for _, kind := range r.Kinds {
+		if !slices.Contains(tokenKinds, kind) {
+			return fault("A token can't have the kind %q: there are %s.", jobs.Cut(kind, 40), strings.Join(tokenKinds, ", "))
+		}
+	}
+	return nil
+}
+
+// makeRoom removes tokens that stopped working long ago, and refuses more than there may be.
+func (t Tokens) makeRoom(ctx context.Context, now time.Time) error {
+	n, old := 0, map[string]uint64{}
+	err := t.Records.All(ctx, func(key string, token Token, revision uint64) error {
+		n++
+		end := token.Expires
+		if !token.Revoked.IsZero() {
+			end = token.Revoked
+		}
+		if now.Sub(end) > tokensKept {
+			old[key] = revision
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list tokens: %w", err)
+	}
+	for key, revision := range old {
+		if err := t.Records.Delete(ctx, key, revision); err != nil && !errors.Is(err, jobs.ErrConflict) {
+			return fmt.Errorf("remove token %s: %w", key, err)
+		}
+	}
+	if n-len(old) >= maxTokens {
+		return &jobs.Refusal{Sentence: fmt.Sprintf("There are %d tokens already, and there may be no more.", n-len(old))}
+	}
+	return nil
+}
+
+// List returns all tokens, the newest first.
+func (t Tokens) List(ctx context.Context) ([]TokenInfo, error) {
+	list := []TokenInfo{}
+	err := t.Records.All(ctx, func(_ string, token Token, _ uint64) error {
+		list = append(list, token.TokenInfo)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	slices.SortFunc(list, func(a, b TokenInfo) int { return b.Created.Compare(a.Created) })
+	return list, nil
+}
+
+// Revoke ends a token at once. One that is revoked already stays as it is; jobs.ErrNotFound is answered for one that is none.
+func (t Tokens) Revoke(ctx context.Context, id string) (TokenInfo, error) {
+	if !validKey(id) {
+		return TokenInfo{}, jobs.ErrNotFound
+	}
+	token, err := jobs.Change(ctx, t.Records, id, func(token *Token) error {
+		if !token.Revoked.IsZero() {
+			return jobs.ErrUnchanged
+		}
+		token.Revoked, token.Callback = t.Now().UTC(), ""
+		return nil
+	})
+	if err != nil {
+		return TokenInfo{}, fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	return token.TokenInfo, nil
+}
+
+// newSecret is 256 random bits.
+func newSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func hash(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// tokenText is what a token looks like: its ID, and the secret.
+var tokenText = regexp.MustCompile(`^slp_([a-z0-9]{8,20})_([0-9a-f]{64})$`)
+
+// errToken is answered for whatever is no token that works: why not is nobody's business.
+var errToken = errors.New("no token that works")
+
+// Know returns the token of that text if it works now; errToken if it doesn't, whatever the reason.
+func (t Tokens) Know(ctx context.Context, text string) (Token, error) {
+	parts := tokenText.FindStringSubmatch(text)
+	if parts == nil {
+		return Token{}, errToken
+	}
+	token, _, err := t.Records.Get(ctx, parts[1])
+	if err != nil && !errors.Is(err, jobs.ErrNotFound) {
+		return Token{}, fmt.Errorf("look up token %s: %w", parts[1], err)
+	}
+	same := subtle.ConstantTimeCompare([]byte(hash(parts[2])), []byte(token.Hash)) == 1 // never with the empty hash of a missing one
+	now := t.Now()
+	if !same || token.State(now) != "active" {
+		return Token{}, errToken
+	}
+	if now.Sub(token.Used) >= usedEvery {
+		// Who can't note it lets the token work all the same.
+		_, _ = jobs.Change(ctx, t.Records, token.ID, func(token *Token) error {
+			if now.Sub(token.Used) < usedEvery {
+				return jobs.ErrUnchanged
+			}
+			token.Used = now.UTC()
+			return nil
+		})
+	}
+	return token, nil
+}
+
+// covers reports whether a repository is among those a token is for. GitHub's names have no case.
+func (t Tokens) covers(token Token, repository string) bool {
+	patterns := make([]string, len(token.Repositories))
+	for i, p := range token.Repositories {
+		patterns[i] = strings.ToLower(p)
+	}
+	ok, _ := t.Match(patterns, strings.ToLower(repository))
+	return ok && repository != ""
+}

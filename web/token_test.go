@@ -1,0 +1,175 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+func TestATokensLife(t *testing.T) {
+	o := newOffice(t)
+	tokens := Tokens{Records: o.tokens, Match: globs, Now: o.clock}
+	made := o.token(MayBuild)
+	text := made.Token
+	record, _, err := o.tokens.Get(t.Context(), made.ID)
+	if err != nil || !tokenText.MatchString(text) || strings.Contains(string(o.tokens.records[made.ID]), text[len(text)-64:]) || record.Callback != made.Callback {
+		t.Fatalf("%+v: %v", record, err)
+	}
+	if masked := jobs.NewMask(nil)("a " + text + " b " + made.Callback); masked != "a *** b ***" {
+		t.Errorf("not masked: %s", masked)
+	}
+	for name, wrong := range map[string]string{
+		"none": "", "another secret": text[:len(text)-1] + flip(text[len(text)-1]), "another ID": strings.Replace(text, made.ID, "abcdefghabcd", 1),
+		"cut": text[:len(text)-2], "upper case": strings.ToUpper(text), "a record's key": "slp_../../x_" + strings.Repeat("0", 64), "its hash": "slp_" + made.ID + "_" + record.Hash,
+	} {
+		if _, err := tokens.Know(t.Context(), wrong); !errors.Is(err, errToken) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Its use is noted, but not every time.
+	used := func() time.Time {
+		if _, err := tokens.Know(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+		record, _, err := o.tokens.Get(t.Context(), made.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return record.Used
+	}
+	first := used()
+	o.later(30 * time.Minute)
+	if second := used(); first.IsZero() || !second.Equal(first) {
+		t.Errorf("used %v, then %v", first, second)
+	}
+	o.later(30 * time.Minute) // the end of its hour
+	if _, err := tokens.Know(t.Context(), text); !errors.Is(err, errToken) {
+		t.Errorf("expired: %v", err)
+	}
+	fresh := o.token(MayBuild)
+	info, err := tokens.Revoke(t.Context(), fresh.ID)
+	if err != nil || info.State(o.clock()) != "revoked" {
+		t.Errorf("%+v: %v", info, err)
+	}
+	if _, err := tokens.Know(t.Context(), fresh.Token); !errors.Is(err, errToken) {
+		t.Errorf("revoked: %v", err)
+	}
+	if record, _, _ := o.tokens.Get(t.Context(), fresh.ID); record.Callback != "" {
+		t.Error("a revoked token's callback secret is still there")
+	}
+	if _, err := tokens.Revoke(t.Context(), "nobody"); !errors.Is(err, jobs.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	// What ended long ago goes when the next one is made.
+	o.later(tokensKept + 2*time.Hour)
+	o.token(MayBuild)
+	if list, err := tokens.List(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("%d tokens: %v", len(list), err)
+	}
+}
+
+func flip(c byte) string {
+	if c == '0' {
+		return "1"
+	}
+	return "0"
+}
+
+func TestTokensThatAreNotMade(t *testing.T) {
+	o := newOffice(t)
+	good := TokenRequest{Name: "nightly", Repositories: []string{"acme/*"}, Kinds: []string{MayBuild}, Expires: o.clock().Add(time.Hour)}
+	for name, spoil := range map[string]func(*TokenRequest){
+		"no name":         func(r *TokenRequest) { r.Name = "" },
+		"a strange name":  func(r *TokenRequest) { r.Name = "a\nb" },
+		"no repositories": func(r *TokenRequest) { r.Repositories = nil },
+		"not a pattern":   func(r *TokenRequest) { r.Repositories = []string{"acme"} },
+		"only takes away": func(r *TokenRequest) { r.Repositories = []string{"!acme/x"} },
+		"no kinds":        func(r *TokenRequest) { r.Kinds = nil },
+		"unknown kind":    func(r *TokenRequest) { r.Kinds = []string{"admin"} },
+		"no end":          func(r *TokenRequest) { r.Expires = time.Time{} },
+		"over a year":     func(r *TokenRequest) { r.Expires = o.clock().Add(MaxTokenLife + time.Second) },
+		"a short secret":  func(r *TokenRequest) { r.Callback = "short" },
+	} {
+		r := good
+		spoil(&r)
+		_, err := Tokens{Records: o.tokens, Match: globs, Now: o.clock}.Create(t.Context(), r)
+		if refusal := (*jobs.Refusal)(nil); !errors.As(err, &refusal) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(o.tokens.records) != 0 {
+		t.Error("one was stored")
+	}
+}
+
+// TestFailedAuthenticationIsLimited: by address; behind a proxy here, by what the proxy says, not by what the client says.
+func TestFailedAuthenticationIsLimited(t *testing.T) {
+	o := newOffice(t)
+	good := o.token(MayRead).Token
+	bad := "slp_abcdefgh_" + strings.Repeat("0", 64)
+	via := func(client string) func(*http.Request) { return header("X-Forwarded-For", client) }
+	for i := range failBurst {
+		if w := o.get(bad, "/api/v1/runs?repository=acme/shop", via("spoofed, 192.0.2.1")); w.Code != 401 {
+			t.Fatalf("attempt %d: %d", i, w.Code)
+		}
+	}
+	for name, c := range map[string]struct {
+		token, from string
+		want        int
+	}{
+		"the same":              {bad, "192.0.2.1", 429},
+		"the same, a good one":  {good, "x, 192.0.2.1", 429},
+		"the same, none":        {"", "192.0.2.1", 200},
+		"another":               {good, "192.0.2.1, 192.0.2.2", 200},
+		"a wrong one elsewhere": {bad, "2001:db8::1", 401},
+	} {
+		w := o.get(c.token, "/api/v1/runs?repository=acme/shop", via(c.from))
+		if w.Code != c.want || c.want == 429 && w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d, want %d", name, w.Code, c.want)
+		}
+	}
+	o.later(failEvery)
+	if w := o.get(good, "/api/v1/runs?repository=acme/shop", via("192.0.2.1")); w.Code != 200 {
+		t.Errorf("after a while: %d", w.Code)
+	}
+}
+
+func TestWhatATokenReads(t *testing.T) {
+	o := newOffice(t)
+	starter, reader := o.token(MayDispatch), o.token(MayRead)
+	id := read[RunAccepted](t, o.post(starter.Token, hello), 202).ID
+	run := o.decided(id, jobs.OutcomeRun, "1 job")
+	foreign := fillSample(t, o.world, o.clock()) // of other repositories of acme
+	for name, c := range map[string]struct {
+		token, path string
+		want        int
+	}{
+		"its own run":                     {starter.Token, "/api/v1/runs/" + id, 200},
+		"its own log":                     {starter.Token, "/api/v1/runs/" + id + "/jobs/image/log", 200},
+		"another's run":                   {starter.Token, "/api/v1/runs/" + foreign.green.ID, 403},
+		"another's log":                   {starter.Token, "/api/v1/runs/" + foreign.green.ID + "/jobs/image/log", 403},
+		"lists":                           {starter.Token, "/api/v1/runs?repository=acme/shop", 403},
+		"the reader's run":                {reader.Token, "/api/v1/runs/" + id, 200},
+		"the reader's log":                {reader.Token, "/api/v1/runs/" + foreign.green.ID + "/jobs/image/log", 200},
+		"the reader's list":               {reader.Token, "/api/v1/runs?repository=acme/shop", 200},
+		"a list of all":                   {reader.Token, "/api/v1/runs", 403},
+		"of one that is not its":          {reader.Token, "/api/v1/runs?repository=acme/secret", 403},
+		"deliveries":                      {reader.Token, "/api/v1/deliveries?repository=acme/shop", 200},
+		"deliveries of all":               {reader.Token, "/api/v1/deliveries", 403},
+		"one delivery":                    {reader.Token, "/api/v1/deliveries/" + run.Delivery, 200},
+		"one delivery, without the right": {starter.Token, "/api/v1/deliveries/" + run.Delivery, 403},
+		"limits":                          {reader.Token, "/api/v1/github", 403},
+		"observed":                        {reader.Token, "/api/v1/observed?repository=acme/shop", 200},
+		"a wrong token":                   {"x", "/api/v1/", 200}, // the index tells nothing
+		"a wrong token on a run":          {"x", "/api/v1/runs/" + id, 401},
+		"no token":                        {"", "/api/v1/runs/" + id, 200},
+	} {
+		if w := o.get(c.token, c.path); w.Code != c.want {
+			t.Errorf("%s: %d, want %d: %s", name, w.Code, c.want, w.Body)
+		}
+	}
+}
