@@ -57,7 +57,9 @@ func (p *Planner) consider(ctx context.Context, e Event, d Delivery, decision De
 	if err != nil {
 		return decision, err
 	}
-	decision.Plan = p.planHead(in)
+	if decision.Plan, err = p.planHead(ctx, in); err != nil {
+		return decision, err
+	}
 	if in.HasFile && decision.Run.Event == EventPush && decision.Run.OnDefaultBranch() {
 		decision.Plan.Schedule = p.Pipelines.Schedules(in.File, in.Path)
 	}
@@ -158,22 +160,26 @@ func (p *Planner) further(ctx context.Context, e Event, d Delivery, decision Dec
 
 // planHead plans an event. Another base, a reopening or an approval asks about the head as it stands: what starts on a new
 // head starts then, too, so that a list of types never lets a pull request pass unchecked.
-func (p *Planner) planHead(in PlanInput) Plan {
+func (p *Planner) planHead(ctx context.Context, in PlanInput) (Plan, error) {
 	plan := p.Pipelines.Plan(in)
 	action := in.Event.Action
 	if in.Event.Kind != EventPullRequest || in.Ask != nil || action == "opened" || action == "synchronize" && in.Trust.Level != Approved || in.Event.beside() != "" {
-		return plan
+		return plan, nil
 	}
 	for _, other := range []string{"synchronize", "opened"} {
 		if plan.Selected() || plan.Faulty() || plan.SkipReason != "" {
 			break
 		}
-		in.Event.Action = other
+		in.Event.Action, in.Workflows = other, nil // other jobs may name other workflows
+		in, err := p.withWorkflows(ctx, in)
+		if err != nil {
+			return plan, err
+		}
 		if next := p.Pipelines.Plan(in); next.Selected() {
-			return next
+			return next, nil
 		}
 	}
-	return plan
+	return plan, nil
 }
 
 // beside tells what was done to a pull request when that changes neither its head nor its base: what it starts stands beside

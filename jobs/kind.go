@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -209,3 +211,14 @@ type ApprovalRule struct {
 
 // Needed reports whether anybody must approve.
 func (a ApprovalRule) Needed() bool { return a.Count > 0 }
+
+// Allows reports whether a name passes a grant's patterns: the last one that matches decides, and one that begins with ! says no. match
+// is for a single pattern.
+func Allows(match func(pattern, name string) bool, patterns []string, name string) bool {
+	for _, p := range slices.Backward(patterns) {
+		if rest, no := strings.CutPrefix(p, "!"); match(rest, name) {
+			return !no
+		}
+	}
+	return false
+}

@@ -213,3 +213,38 @@ func TestARequestIsCarriedOut(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWaitedGoesOnHere(t *testing.T) {
+	w := newTown(t)
+	gate, here := make(chan struct{}), make(chan struct{}, 1)
+	w.build = func(ctx context.Context, task jobs.Task) (jobs.Result, error) {
+		if len(task.Orders) == 0 {
+			return jobs.Result{}, &jobs.Later{After: time.Hour, Reason: "waits", Progress: &jobs.Result{}}
+		}
+		if err := task.Resume(ctx); err != nil {
+			return jobs.Result{}, err
+		}
+		here <- struct{}{}
+		waitFor(ctx, gate)
+		return jobs.Result{Conclusion: jobs.Success}, nil
+	}
+	w.replica("one")
+	w.deliver("guid-push-1", w.push("a"))
+	run := w.active("guid-push-1", parked("waits"))
+	_, err := jobs.Change(t.Context(), queue.Set[jobs.Run](w.q, queue.Runs), run.ID, func(r *jobs.Run) error {
+		r.Order("image", jobs.Order{Do: jobs.OrderApprove, Cause: "test"})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-here
+	w.active("guid-push-1", func(r jobs.Run) bool {
+		j := r.Jobs[0]
+		return j.State == jobs.JobRunning && !j.Parked && j.Waiting == ""
+	})
+	close(gate)
+	if end := w.finished("guid-push-1"); end.State != jobs.RunSucceeded {
+		t.Errorf("%+v", end)
+	}
+}

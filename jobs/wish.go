@@ -304,7 +304,9 @@ func (w *wish) plan(ctx context.Context, ask *Ask) (Decision, error) {
 	if err != nil {
 		return *d, err
 	}
-	d.Plan = w.p.planHead(in)
+	if d.Plan, err = w.p.planHead(ctx, in); err != nil {
+		return *d, err
+	}
 	switch {
 	case d.Plan.Faulty():
 		f := d.Plan.Faults[0]

@@ -113,10 +113,10 @@ func (r *recipe) setImage(image string) error {
 func (r *recipe) checkGrant(run jobs.RunInfo, match func(pattern, name string) bool) error {
 	var granted []string
 	for _, g := range r.grants {
+		if canonicalHost(g.Registry) == r.host && jobs.Allows(match, g.Names, r.name) {
+			return nil
+		}
 		for _, pattern := range g.Names {
-			if canonicalHost(g.Registry) == r.host && match(pattern, r.name) {
-				return nil
-			}
 			granted = append(granted, g.Registry+"/"+pattern)
 		}
 	}
@@ -207,11 +207,11 @@ func (r *recipe) access(host, name string, conf Registry, match func(pattern, na
 		return accessPush
 	}
 	for _, g := range r.grants {
-		if canonicalHost(g.Registry) == host && slices.ContainsFunc(g.Names, func(p string) bool { return match(p, name) }) {
+		if canonicalHost(g.Registry) == host && jobs.Allows(match, g.Names, name) {
 			return accessPull
 		}
 	}
-	if slices.ContainsFunc(conf.Pull, func(p string) bool { return match(p, name) }) {
+	if jobs.Allows(match, conf.Pull, name) {
 		return accessPull
 	}
 	return accessNone

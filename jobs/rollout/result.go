@@ -13,6 +13,9 @@ import (
 // maxImages bounds the output that lists what runs, in bytes; Details lists more.
 const maxImages = 1000
 
+// maxNotes bounds the notes of a release that are shown, in bytes.
+const maxNotes = 2000
+
 // sum turns what was done into a result. The last step is the one that failed, if any did.
 func sum(all []done) jobs.Result {
 	last := all[len(all)-1]
@@ -94,7 +97,7 @@ func details(all []done) string {
 		b.WriteString(running(d))
 		if notes := strings.TrimSpace(d.outcome.Notes); notes != "" && d.outcome.Failure == nil {
 			// Indented, the notes are shown as they are, whatever they hold.
-			fmt.Fprintf(&b, "\nNotes of %s:\n\n    %s\n", d.release.Name, strings.ReplaceAll(jobs.Cut(notes, 2000), "\n", "\n    "))
+			fmt.Fprintf(&b, "\nNotes of %s:\n\n    %s\n", d.release.Name, strings.ReplaceAll(jobs.Cut(notes, maxNotes), "\n", "\n    "))
 		}
 	}
 	return b.String()

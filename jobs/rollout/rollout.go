@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,11 +26,18 @@ type Options struct {
 	Clusters map[string]Cluster // by their name in config.yaml
 	// Match reports whether a name matches a pattern of a grant.
 	Match func(pattern, name string) bool
-	Now   func() time.Time
+	// Checks tells how the checks stand that an environment requires, and Records keep what was rolled out before the job waited for
+	// them. They are needed only where an environment requires any.
+	Checks  jobs.CommitChecks
+	Records jobs.Records[Record]
+	// How long nothing must be heard of such checks before GitHub is asked: at first, and at most.
+	Poll, PollMost time.Duration // 0: 5 and 30 minutes
+	Now            func() time.Time
 }
 
 // New returns the kind.
 func New(o Options) jobs.Kind {
+	o.Poll, o.PollMost = cmp.Or(o.Poll, 5*time.Minute), cmp.Or(o.PollMost, 30*time.Minute)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -66,14 +74,18 @@ func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 	if spec.Rollback != nil {
 		return k.back(ctx, task, steps, *spec.Rollback)
 	}
-	checkout, err := task.Source.Checkout(ctx, task.Run)
+	return k.forward(ctx, task, steps)
+}
+
+// forward rolls the steps out.
+func (k *kind) forward(ctx context.Context, task jobs.Task, steps []step) (jobs.Result, error) {
+	gates, err := k.gates(ctx, task, steps)
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	defer checkout.Close()
-
-	var all []done
-	for _, s := range steps {
+	all := gates.reached()
+	var checkout *jobs.Checkout
+	for _, s := range steps[len(all):] {
 		// What is behind never takes a release back; asked right before each, since builds take their time.
 		newest, why, err := task.Newest(ctx)
 		if err != nil {
@@ -82,6 +94,17 @@ func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		if !newest {
 			fmt.Fprintf(task.Log, "not rolled out: %s\n", why)
 			return stale(all, why), nil
+		}
+		if result, err := gates.pass(ctx, s.environment, all); err != nil {
+			return jobs.Result{}, err
+		} else if result != nil {
+			return *result, nil
+		}
+		if checkout == nil {
+			if checkout, err = task.Source.Checkout(ctx, task.Run); err != nil {
+				return jobs.Result{}, err
+			}
+			defer checkout.Close()
 		}
 		s.release.Source = checkout.Root
 		fmt.Fprintf(task.Log, "rolling %s/%s out to %s (%s)\n", s.release.Namespace, s.release.Name, s.environment, s.cluster)
@@ -146,7 +169,7 @@ func (k *kind) plan(task jobs.Task, spec jobs.DeploySpec) ([]step, error) {
 			return refuse("%s may not roll out to the environment %q; whoever runs Slipway grants it under environments.%s.repositories", run.Repository.FullName(), name, name)
 		}
 		// Taking back is about what runs there, not about a commit: it is for whoever the operator lets use /rollback.
-		if spec.Rollback == nil && !k.any(grant.Branches, run.Branch) {
+		if spec.Rollback == nil && !jobs.Allows(k.Match, grant.Branches, run.Branch) {
 			return refuse("the environment %s takes rollouts from %s, not from %s", name, strings.Join(grant.Branches, ", "), run.Branch)
 		}
 		// Taking back waits for no approval: it must be fast when something is broken, and brings nothing that did not
@@ -188,7 +211,7 @@ func (k *kind) release(task jobs.Task, grant jobs.EnvironmentGrant, h jobs.HelmS
 	case r.Name == "":
 		r.Name = path.Base(path.Clean(h.Chart))
 	}
-	if !k.any(grant.Namespaces, r.Namespace) {
+	if !jobs.Allows(k.Match, grant.Namespaces, r.Namespace) {
 		return r, &jobs.Refusal{Sentence: fmt.Sprintf("%s may not use the namespace %q in %s; it may use %s",
 			run.Repository.FullName(), r.Namespace, grant.Name, list(grant.Namespaces))}
 	}
@@ -203,15 +226,6 @@ func (k *kind) release(task jobs.Task, grant jobs.EnvironmentGrant, h jobs.HelmS
 }
 
 const maxTimeout = 30 * time.Minute
-
-func (k *kind) any(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if k.Match(p, name) {
-			return true
-		}
-	}
-	return false
-}
 
 func environment(grant jobs.Grant, name string) (jobs.EnvironmentGrant, bool) {
 	for _, e := range grant.Environments {

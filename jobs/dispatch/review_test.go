@@ -1,0 +1,108 @@
+package dispatch_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/jobs"
+)
+
+func approval(w *world, cause string) jobs.Order {
+	return jobs.Order{Do: jobs.OrderApprove, By: jobs.Actor{ID: 1, Login: "alice"}, Cause: cause, Time: w.clock}
+}
+
+func TestApproval(t *testing.T) {
+	w := newWorld(t)
+	w.github.review = "production"
+	task := w.task("greet", hello("greet"))
+	later := w.until(task, "hello: waits for approval of production on GitHub")
+	if !slices.Equal(later.Awaits, []string{"production"}) {
+		t.Errorf("awaits %q", later.Awaits)
+	}
+	for range 5 {
+		w.step(task)
+	}
+	if w.github.calls["pending"] != 1 {
+		t.Errorf("asked %d times what it waits for, and nothing changed", w.github.calls["pending"])
+	}
+	task.Orders = []jobs.Order{approval(w, "click-1")}
+	if later = w.until(task, "hello: "); len(later.Awaits) != 0 {
+		t.Errorf("still awaits %q", later.Awaits)
+	}
+	w.want(w.finish(task), jobs.Success, "hello succeeded")
+	if !slices.Equal(w.github.approved, []string{"[9]Approved by @alice through Slipway"}) {
+		t.Errorf("approved %q", w.github.approved)
+	}
+}
+
+func TestApprovalThatGitHubRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.github.review, w.github.mayApprove = "production", false
+	task := w.task("greet", hello("greet"))
+	w.until(task, "waits for approval")
+	task.Orders = []jobs.Order{approval(w, "click-1")}
+	later := w.until(task, "GitHub does not let the App approve production: Slipway is not a required reviewer; approve it there")
+	if !strings.Contains(later.Progress.Details, "GitHub does not let the App approve production") || !slices.Equal(later.Awaits, []string{"production"}) {
+		t.Errorf("awaits %q\n%s", later.Awaits, later.Progress.Details)
+	}
+	for range 5 {
+		w.step(task)
+	}
+	if w.github.calls["approve"] != 1 {
+		t.Errorf("tried %d times for one order", w.github.calls["approve"])
+	}
+	w.github.mayApprove = true
+	task.Orders = append(task.Orders, approval(w, "click-2"))
+	w.want(w.finish(task), jobs.Success, "hello succeeded")
+}
+
+func TestApprovalOfWhatWasNotShown(t *testing.T) {
+	w := newWorld(t)
+	w.github.review = "production"
+	task := w.task("greet", hello("greet"))
+	w.until(task, "queued")
+	task.Orders = []jobs.Order{approval(w, "click-1")} // meant for something before
+	w.clock = w.clock.Add(time.Minute)
+	w.until(task, "waits for approval of production")
+	for range 5 {
+		w.step(task)
+	}
+	if len(w.github.approved) != 0 {
+		t.Errorf("approved %q, which nobody had seen", w.github.approved)
+	}
+}
+
+// TestApprovalAfterACrash: an approval that may have reached GitHub is not sent twice, for it would be one of what comes next.
+func TestApprovalAfterACrash(t *testing.T) {
+	for at := 1; ; at++ {
+		w := newWorld(t)
+		w.github.review, w.github.gates = "production", 2
+		task := w.task("greet", hello("greet"))
+		w.until(task, "waits for approval")
+		task.Orders = []jobs.Order{approval(w, "click-1")}
+		n := 0
+		w.github.trap = func(string) {
+			if n++; n == at {
+				panic(errCrash)
+			}
+		}
+		for range 10 {
+			if result, _, _ := w.step(task); result != nil {
+				break
+			}
+		}
+		if len(w.github.approved) > 1 {
+			t.Fatalf("approved %q after a crash at point %d", w.github.approved, at)
+		}
+		if len(w.github.approved) == 0 {
+			if later := w.until(task, "the approval of production by alice was sent to GitHub, and it is not known whether it was taken"); !slices.Equal(later.Awaits, []string{"production"}) {
+				t.Errorf("awaits %q after a crash at point %d", later.Awaits, at)
+			}
+		}
+		if n < at {
+			break
+		}
+	}
+}
