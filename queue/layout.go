@@ -24,6 +24,7 @@ const (
 	Watches    Bucket = "watches"    // by jobs.WorkflowTopic and jobs.CommitTopic; kept 35 days
 	Workflows  Bucket = "workflows"  // by jobs.WorkflowKey; kept 35 days
 	Dispatches Bucket = "dispatches" // of package jobs/dispatch; kept 90 days: proof of what was asked of GitHub
+	Rollouts   Bucket = "rollouts"   // by run, job and attempt: how far those came that wait half-way; kept 90 days
 	Requests   Bucket = "requests"   // by run ID: what the API was asked for; kept 35 days
 	Tokens     Bucket = "tokens"     // of the API, by ID; kept until deleted
 	Schedules  Bucket = "schedules"  // by jobs.TimetableKey; kept until deleted
@@ -62,6 +63,7 @@ func policies(l Limits) []policy {
 		bucket(Watches, 35*day, false),
 		bucket(Workflows, 35*day, false),
 		bucket(Dispatches, 90*day, false),
+		bucket(Rollouts, 90*day, false),
 		bucket(Requests, 35*day, false),
 		{name: string(Tokens), keyed: true, maxBytes: 64 << 20},
 		{name: string(Schedules), keyed: true, maxBytes: 64 << 20},

@@ -41,7 +41,15 @@ func openSocket(ctx context.Context, path string) (net.Listener, error) {
 // admin answers the operator's commands on the admin socket: the JSON API of the pages, and what changes something.
 func (s *server) admin() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/v1/", s.web.API())
+	api := s.web.API()
+	mux.Handle("GET /api/v1/", api)
+	mux.Handle("POST /api/v1/requests", api)
+	mux.HandleFunc("GET /api/v1/tokens", s.listTokens)
+	mux.HandleFunc("POST /api/v1/tokens", s.createToken)
+	mux.HandleFunc("POST /api/v1/tokens/{id}/revoke", s.revokeToken)
+	mux.HandleFunc("GET /api/v1/workflows", s.listWorkflows)
+	mux.HandleFunc("GET /api/v1/workflow-runs", s.listWorkflowRuns)
+	mux.HandleFunc("GET /api/v1/runs/{id}/workflow-runs/{workflow}", s.followedWorkflow)
 	mux.HandleFunc("POST /api/v1/begin", s.begin)
 	mux.HandleFunc("POST /api/v1/deliveries/recover", s.recover)
 	mux.HandleFunc("GET /api/v1/deliveries/{guid}/replay", s.rehearse)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -56,26 +57,32 @@ func (c *client) do(ctx context.Context, method, path string, body []byte) (io.R
 	if err != nil {
 		return nil, err
 	}
+	answer, _, err := c.send(r)
+	return answer, err
+}
+
+// send is do, which also tells the status of an answer; 0 when there was none.
+func (c *client) send(r *http.Request) (body io.ReadCloser, status int, err error) {
 	answer, err := c.http.Do(r)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return nil, err
+		return nil, 0, err
 	}
 	if answer.StatusCode >= 300 {
 		defer answer.Body.Close()
 		var p web.Problem
 		if err := json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&p); err != nil || p.Title == "" {
-			return nil, fmt.Errorf("the server answered %s", answer.Status)
+			return nil, answer.StatusCode, fmt.Errorf("the server answered %s", answer.Status)
 		}
 		if p.Detail != "" {
-			return nil, errors.New(p.Detail)
+			return nil, answer.StatusCode, errors.New(p.Detail)
 		}
-		return nil, errors.New(p.Title)
+		return nil, answer.StatusCode, errors.New(p.Title)
 	}
-	return answer.Body, nil
+	return answer.Body, answer.StatusCode, nil
 }
 
 // post sends a request and reads the answer.
@@ -154,6 +161,9 @@ func printRun(w io.Writer, r web.Run) error {
 		summary := j.Summary
 		if summary == "" {
 			summary = j.Waiting
+		}
+		if len(j.Awaits) > 0 {
+			summary += " (/approve " + strings.Join(j.Awaits, ", ") + ")"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.1f\t%s\n", j.Name, j.Kind, j.State, j.Attempt, j.Seconds, web.Plain(summary))
 		if j.Cause != "" {

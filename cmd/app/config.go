@@ -31,10 +31,12 @@ type Config struct {
 	Registries   map[string]RegistryConfig             `yaml:"registries"` // by host[:port]
 	Clusters     map[string]ClusterConfig              `yaml:"clusters"`   // by a name of the operator's choice
 	Environments map[string]pipeline.EnvironmentPolicy `yaml:"environments"`
+	Workflows    map[string]pipeline.WorkflowsPolicy   `yaml:"workflows"` // by owner/name of the repository they are in
 	Repositories pipeline.RepositoriesPolicy           `yaml:"repositories"`
 	Trust        pipeline.TrustPolicy                  `yaml:"trust"`
 	Commands     map[string]pipeline.CommandPolicy     `yaml:"commands"` // by name, without the slash
 	Defaults     pipeline.DefaultsPolicy               `yaml:"defaults"`
+	API          APIConfig                             `yaml:"api"`
 	Outgoing     OutgoingConfig                        `yaml:"outgoing"`
 	Log          LogConfig                             `yaml:"log"`
 }
@@ -162,14 +164,14 @@ func (c *Config) locate(folder string) {
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
 	_, rules := pipeline.Compile(c.policy(), c.clusterNames())
-	return errors.Join(c.Server.validate(), c.GitHub.Validate(), c.Queue.Validate(), c.Work.validate(), c.Builds.Validate(), rules, c.validateClusters(), c.Outgoing.validate(), c.Log.validate())
+	return errors.Join(c.Server.validate(), c.GitHub.Validate(), c.Queue.Validate(), c.Work.validate(), c.Builds.Validate(), rules, c.validateClusters(), c.API.validate(), c.Outgoing.validate(), c.Log.validate())
 }
 
 // policy is what of c is about who may do what.
 func (c Config) policy() pipeline.Policy {
 	p := pipeline.Policy{
-		Registries: map[string]pipeline.RegistryPolicy{}, Environments: c.Environments, Repositories: c.Repositories,
-		Trust: c.Trust, Defaults: c.Defaults, Commands: c.Commands,
+		Registries: map[string]pipeline.RegistryPolicy{}, Environments: c.Environments, Workflows: c.Workflows,
+		Repositories: c.Repositories, Trust: c.Trust, Defaults: c.Defaults, Commands: c.Commands,
 	}
 	for host, r := range c.Registries {
 		p.Registries[host] = r.RegistryPolicy

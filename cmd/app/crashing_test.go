@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/jobs/dispatch"
+	"github.com/slipway-ci/slipway/web"
 	"github.com/slipway-ci/slipway/webhook"
 )
 
@@ -66,6 +68,11 @@ func (c *crash) wrap(s *stores) {
 	s.causes = crashSet[jobs.Cause]{s.causes, c, "causes"}
 	s.approvals = crashSet[jobs.Approvals]{s.approvals, c, "approvals"}
 	s.replies = crashSet[jobs.Reply]{s.replies, c, "replies"}
+	s.asked = crashSet[web.RequestRecord]{s.asked, c, "requests"}
+	s.watches = crashSet[jobs.Watch]{s.watches, c, "watches"}
+	s.workflows = crashSet[jobs.WorkflowRun]{s.workflows, c, "workflows"}
+	s.dispatches = crashSet[dispatch.Record]{s.dispatches, c, "dispatches"}
+	s.lanes = crashSet[dispatch.Lane]{s.lanes, c, "lanes"}
 	s.hints = crashHints{s.hints, c}
 	s.index = crashIndex{s.index, c}
 	for name, slot := range s.slots {

@@ -201,6 +201,7 @@ var outcomes = map[jobs.Outcome]string{
 	jobs.OutcomeIgnored: "ignored",
 	jobs.OutcomeActed:   "done as asked",
 	jobs.OutcomeRefused: "refused",
+	jobs.OutcomeNoted:   "noted: the job that waits for it was told",
 }
 
 // explainDelivery says in words what was, or would be, decided.

@@ -309,7 +309,7 @@ func (f *findings) workflow(root *os.Root, name string) {
 		return
 	}
 	if slices.Contains(events(w.On), "workflow_dispatch") {
-		f.note("%s: can be dispatched by hand. Dispatching workflows from a pipeline is for a later version.", name)
+		f.note("%s: can be dispatched: /dispatch %[2]s does, and a job with dispatch: {workflow: %[2]s}.", name, path.Base(name))
 	}
 	for _, does := range []struct {
 		what  string

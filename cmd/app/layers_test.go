@@ -14,17 +14,20 @@ const module = "github.com/slipway-ci/slipway/"
 
 // layers says which of our packages each package may import. What is not listed may import none.
 var layers = map[string][]string{
-	"jobs":         {},
-	"deploy":       {},
-	"pipeline":     {"jobs"},
-	"webhook":      {"jobs"},
-	"queue":        {"jobs"},
-	"githubapp":    {"jobs"},
-	"web":          {"jobs"},
-	"jobs/build":   {"jobs"},
-	"jobs/rollout": {"jobs", "deploy"},
-	"cmd/app":      {"jobs", "deploy", "pipeline", "webhook", "queue", "githubapp", "web", "jobs/build", "jobs/rollout"},
-	"cmd/demo":     {"enginetest", "githubapp/githubtest", "jobs", "web"},
+	"jobs":          {},
+	"deploy":        {},
+	"pipeline":      {"jobs"},
+	"webhook":       {"jobs"},
+	"queue":         {"jobs"},
+	"githubapp":     {"jobs"},
+	"web":           {"jobs"},
+	"outbound":      {"jobs"},
+	"jobs/build":    {"jobs"},
+	"jobs/rollout":  {"jobs", "deploy"},
+	"jobs/dispatch": {"jobs"},
+	"jobs/await":    {"jobs"},
+	"cmd/app":       {"jobs", "deploy", "pipeline", "webhook", "queue", "githubapp", "web", "outbound", "jobs/build", "jobs/rollout", "jobs/dispatch", "jobs/await"},
+	"cmd/demo":      {"enginetest", "githubapp/githubtest", "jobs", "web"},
 
 	// For tests and the demo.
 	"enginetest":                        {},

@@ -124,7 +124,7 @@ func cmdChecks(ts *testscript.TestScript, _ bool, args []string) {
 	arguments(ts, args, 2, 2, "checks OWNER/NAME N")
 	var said []string
 	for _, c := range worldOf(ts).github.Repository(args[0]).CheckRuns(ts.Getenv("SHA")) {
-		said = append(said, fmt.Sprintf("%s: %s %s", c.Name, c.Status, c.Conclusion))
+		said = append(said, fmt.Sprintf("%s: %s %s: %s", c.Name, c.Status, c.Conclusion, c.Title))
 	}
 	if strconv.Itoa(len(said)) != args[1] {
 		ts.Fatalf("there are %d checks on %s, want %s:\n%s", len(said), ts.Getenv("SHA"), args[1], strings.Join(said, "\n"))

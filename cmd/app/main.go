@@ -35,10 +35,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, wrap func
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(serveCommand(wrap), beginCommand(), validateCommand(), planCommand(), schemaCommand(),
-		runsCommand(), logsCommand(), deliveriesCommand(), observeCommand(), initCommand(), setupCommand(), doctorCommand(), versionCommand())
+		runsCommand(), logsCommand(), dispatchCommand(), workflowsCommand(), workflowRunsCommand(), tokenCommand(),
+		deliveriesCommand(), observeCommand(), initCommand(), setupCommand(), doctorCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "slipway:", err)
-		return 1
+		return exitCode(err)
 	}
 	return 0
 }

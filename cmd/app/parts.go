@@ -34,17 +34,17 @@ type parts struct {
 
 func checkouts(c Config) string { return filepath.Join(c.Work.Dir, "checkouts") }
 
-func (p parts) leader() *jobs.Leader {
+func (p parts) leader(callbacks *web.Callbacks) *jobs.Leader {
 	s := p.stores
 	planner := &jobs.Planner{
-		Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
+		Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Places: p.app, Actions: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
 		Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules, Watches: s.watches, Workflows: s.workflows,
 		Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
 		Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
 	}
 	return &jobs.Leader{
 		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
-		Recovery: p.recovery(), Replies: s.replies, Replier: p.app,
+		Recovery: p.recovery(), Replies: s.replies, Replier: p.app, Callbacks: callbacks,
 		Clock:   &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: s.next, Now: time.Now, Log: p.log},
 		Planner: planner,
 		Scheduler: &jobs.Scheduler{
@@ -136,8 +136,13 @@ func (p parts) web(probes []probe) (*web.Server, error) {
 	if host, _, err := net.SplitHostPort(p.c.Server.Pages); err == nil && host != "" {
 		hosts = append(hosts, host)
 	}
+	writing, err := p.writing()
+	if err != nil {
+		return nil, err
+	}
 	return web.New(web.Options{
-		Runs: p.stores.runs, Archive: p.stores.archive, Index: listing{p.q}, Decisions: p.stores.decisions, Results: p.stores.results,
+		Writing: writing,
+		Runs:    p.stores.runs, Archive: p.stores.archive, Index: listing{p.q}, Decisions: p.stores.decisions, Results: p.stores.results,
 		Logs: p.q.Logs(), Deliveries: listing{p.q}, URL: p.c.Server.URL, Hosts: hosts, GitHubURL: p.githubURL(),
 		Public: p.c.Server.PagesPublic, Version: version, Checks: checks, Metrics: p.metrics, Ledger: p.app.Ledger, Log: p.log,
 	})

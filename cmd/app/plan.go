@@ -55,6 +55,7 @@ known and not checked. GitHub is not asked: a pull request within one repository
 		if err != nil {
 			return err
 		}
+		in.Workflows = workflowsOf(in, dir, f.as != "")
 		plan := pipeline.Plan(in)
 		plan.Notes = append(notes, plan.Notes...)
 		if f.output == "json" {

@@ -26,6 +26,8 @@ var update = flag.Bool("update", false, "write what commands print into the scri
 //	DUE=DURATION          what a pipeline schedules comes due so long after it was pushed, and over and over
 //	CLAIM=DURATION        a worker that is silent for so long has lost its job, and the leader sweeps often
 //	RECOVER=DURATION      GitHub's log of deliveries is read so often; -1s: never, nor are heads compared
+//	SEARCH=DURATION       a workflow run that nobody named is looked for so long
+//	POLL=DURATION         GitHub is asked about a workflow run or a check after so long a silence
 //	SETTLE=DURATION       a head without a decision was missed after so long
 func program() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -45,6 +47,7 @@ func program() {
 			s.claimTTL, s.sweep = ttl, 500*time.Millisecond
 		}
 		s.recover, s.settle = duration("RECOVER"), duration("SETTLE")
+		s.search, s.poll = duration("SEARCH"), duration("POLL")
 		if wait := duration("DUE"); wait > 0 {
 			s.next = func(_ jobs.ScheduleEntry, after time.Time) time.Time { return after.Add(wait) }
 		}

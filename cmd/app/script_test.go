@@ -71,6 +71,10 @@ func params(env map[string]string) testscript.Params {
 			"settled": cmdSettled, "check": cmdCheck, "checks": cmdChecks, "annotated": cmdAnnotated, "decided": cmdDecided,
 			"runs": cmdRuns, "job": cmdJob, "said": cmdSaid, "built": cmdBuilt, "asked": cmdAsked, "logged": cmdLogged, "undelivered": cmdUndelivered,
 
+			"actions": cmdActions, "workflow": cmdWorkflow, "workflows": cmdWorkflows, "status": cmdStatus, "shows": cmdShows,
+
+			"token": cmdToken, "api": cmdAPI, "receiver": cmdReceiver, "called": cmdCalled,
+
 			"limited": cmdLimited, "took": cmdTook, "finalsfirst": cmdFinalsFirst,
 
 			"storm": cmdStorm, "tags": cmdTags, "unreachable": cmdUnreachable, "now": cmdNow, "delivery": cmdDelivery, "recovered": cmdRecovered,

@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-ci/slipway/deploy"
 	"github.com/slipway-ci/slipway/githubapp"
 	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/jobs/rollout"
 	"github.com/slipway-ci/slipway/pipeline"
 	"github.com/slipway-ci/slipway/queue"
 	"github.com/slipway-ci/slipway/web"
@@ -76,6 +77,7 @@ type server struct {
 	log     *slog.Logger
 	queue   *queue.Queue
 	stores  *stores
+	app     *githubapp.App
 	leader  *jobs.Leader
 	runner  *jobs.Runner
 	web     *web.Server
@@ -124,8 +126,9 @@ func assemble(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores
 	if err != nil {
 		return nil, err
 	}
+	s.app = app
 	metrics.Ledger(app.Ledger)
-	slots, probes, closeKinds, err := kinds(c, log)
+	slots, probes, closeKinds, err := kinds(c, app, queue.Set[rollout.Record](s.queue, queue.Rollouts), log)
 	if err != nil {
 		return nil, err
 	}
@@ -140,15 +143,16 @@ func assemble(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores
 		wrap(s.stores)
 	}
 	parts := parts{c: c, log: log, q: s.queue, stores: s.stores, app: app, rules: rules, metrics: metrics, name: replica(c)}
-	s.leader = parts.leader()
+	parts.follow()
+	if s.web, err = parts.web(s.probes); err != nil {
+		return nil, err
+	}
+	s.leader = parts.leader(s.web.Callbacks())
 	s.runner = parts.runner(archives, secrets)
 	if len(secrets) > 0 { // without one nothing could be told from a stranger's, and deliveries are only fetched
 		if s.webhook, err = parts.webhook(secrets); err != nil {
 			return nil, err
 		}
-	}
-	if s.web, err = parts.web(s.probes); err != nil {
-		return nil, err
 	}
 	return s, nil
 }

@@ -15,7 +15,7 @@ import (
 func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate [FILES]", Short: "Check pipeline files, or a server's configuration",
-		Long: "Check pipeline files (default: .slipway.yaml) and print every fault with its place. A file named config.yaml is checked\nas a server's configuration. The exit code is 1 when there is a fault.",
+		Long: "Check pipeline files (default: .slipway.yaml), with the workflows that they dispatch, and print every fault with its place. A\nfile named config.yaml is checked as a server's configuration. The exit code is 1 when there is a fault.",
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if len(files) == 0 {
 				files = []string{jobs.PipelinePath}
@@ -57,7 +57,7 @@ func validate(file string) (faults []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range pipeline.Validate(data, file) {
+	for _, f := range pipeline.ValidateWith(data, file, workflowsBeside(file)) {
 		faults = append(faults, place(f)+f.Message)
 	}
 	return faults, nil

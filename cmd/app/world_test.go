@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -35,8 +36,11 @@ type world struct {
 	app     *githubtest.App
 	env     []string
 	servers map[string]*process
+	claims  []net.PacketConn            // on its servers' ports
 	pulls   map[string]*githubtest.Pull // by "OWNER/NAME NUMBER"
 	engines any                         // of the script's own, when it has some
+
+	receiver *receiver // of callbacks, when the script has one
 
 	testdata string // this package's
 }
@@ -96,6 +100,9 @@ func (w *world) end() error {
 			<-p.exited
 		}
 	}
+	for _, claim := range w.claims {
+		claim.Close()
+	}
 	violations := w.github.TakeViolations()
 	if err := w.github.Close(); err != nil {
 		return err
@@ -118,16 +125,35 @@ func (p *process) running() bool {
 	}
 }
 
-// ports finds free loopback addresses; they stay a server's own over restarts.
-func ports(n int) ([]string, error) {
+// Servers listen on ports below the range that the kernel hands out by itself, so that no other program's connection or
+// listener takes one before the server first listens, or while it is down. Test engines have theirs from 15000 on.
+const (
+	firstPort = 11000
+	lastPort  = 14999
+)
+
+// ports finds free loopback addresses. They stay the world's own until its end, over restarts of its servers: it holds
+// the UDP port of the same number, which nobody uses, so that no other world takes it, be it in another process.
+func (w *world) ports(n int) ([]string, error) {
 	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	var err error
+	for tries := 0; len(addresses) < n && tries < 1000; tries++ {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort+1))
+		var claim net.PacketConn
+		if claim, err = net.ListenPacket("udp", address); err != nil {
+			continue
 		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err != nil {
+			claim.Close()
+			continue
+		}
+		l.Close()
+		w.claims = append(w.claims, claim)
+		addresses = append(addresses, address)
+	}
+	if len(addresses) < n {
+		return nil, fmt.Errorf("find %d free ports from %d to %d: %w", n, firstPort, lastPort, err)
 	}
 	return addresses, nil
 }
@@ -140,7 +166,7 @@ func (w *world) server(name string, getenv func(string) string) (*process, error
 	if p := w.servers[name]; p != nil {
 		return p, nil
 	}
-	addresses, err := ports(3)
+	addresses, err := w.ports(3)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/web"
+)
+
+func tokenCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke the tokens of the API", Args: cobra.NoArgs}
+	cmd.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand())
+	return cmd
+}
+
+func tokenCreateCommand() *cobra.Command {
+	var request web.TokenRequest
+	var expires, callback, output string
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Make a token, and print it this once", Args: cobra.ExactArgs(1),
+		Long: `Make a token with which a machine starts runs by the API (POST /api/v1/runs), within its scope: patterns of repositories, and
+what it may ask for. Only a hash of it is kept: it is printed this once. With it a secret is made that callbacks are signed with.`,
+		Example: "  slipway token create nightly --repositories 'acme/*' --kinds dispatch,read --expires 30d",
+	}
+	dial := socketFlags(cmd)
+	cmd.Flags().StringSliceVar(&request.Repositories, "repositories", nil, "patterns of the repositories it is for, such as acme/*,!acme/secret")
+	cmd.Flags().StringSliceVar(&request.Kinds, "kinds", nil, "what it may do: dispatch, build, deploy, command; read: see what others started, too")
+	cmd.Flags().StringVar(&expires, "expires", "", "for how long it works, such as 30d or 720h; at most a year")
+	cmd.Flags().StringVar(&callback, "callback-secret-file", "", "sign callbacks with the secret in this file, instead of one that is made")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	for _, name := range []string{"repositories", "kinds", "expires"} {
+		_ = cmd.MarkFlagRequired(name) // fails only for a flag that is not there
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkOutput(output); err != nil {
+			return err
+		}
+		life, err := lifeOf(expires)
+		if err != nil {
+			return fmt.Errorf("--expires %s: %w", expires, err)
+		}
+		request.Name, request.Expires, request.By = args[0], time.Now().Add(life), operator()
+		if callback != "" {
+			data, err := os.ReadFile(callback)
+			if err != nil {
+				return fmt.Errorf("--callback-secret-file: %w", err)
+			}
+			if request.Callback = string(bytes.TrimSpace(data)); request.Callback == "" {
+				return fmt.Errorf("--callback-secret-file: %s is empty; anybody could sign with it", callback)
+			}
+		}
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		var made web.NewToken
+		if err := c.post(cmd.Context(), "/api/v1/tokens", request, &made); err != nil {
+			return err
+		}
+		w := cmd.OutOrStdout()
+		if output == "json" {
+			return json.NewEncoder(w).Encode(made)
+		}
+		_, err = fmt.Fprintf(w, `token %s, named %s: %s in %s, until %s
+It is shown this once:
+
+  %s
+
+What callbacks are signed with, shown this once, too:
+
+  %s
+`, made.ID, made.Name, strings.Join(made.Kinds, ", "), strings.Join(made.Repositories, ", "), made.Expires.Format(time.RFC3339), made.Token, made.Callback)
+		return err
+	}
+	return cmd
+}
+
+// lifeOf reads a time of Go's form, or a number of days.
+func lifeOf(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 12); err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return d, nil
+	}
+	return 0, errors.New("it must be like 30d or 720h")
+}
+
+func checkOutput(output string) error {
+	if output != "text" && output != "json" {
+		return fmt.Errorf("-o %s: it must be text or json", output)
+	}
+	return nil
+}
+
+func tokenListCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{Use: "list", Short: "List tokens, newest first", Args: cobra.NoArgs}
+	dial := socketFlags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		return show(cmd, c, "/api/v1/tokens", output, func(w io.Writer, list tokenList) error {
+			fmt.Fprintln(w, "ID\tNAME\tSTATE\tKINDS\tREPOSITORIES\tEXPIRES\tUSED")
+			for _, t := range list.Tokens {
+				used := "never"
+				if !t.Used.IsZero() {
+					used = t.Used.Format(time.RFC3339)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, t.State(time.Now()), strings.Join(t.Kinds, ","),
+					strings.Join(t.Repositories, ","), t.Expires.Format(time.RFC3339), used)
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func tokenRevokeCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke ID", Short: "End a token at once; callbacks that it asked for are given up", Args: cobra.ExactArgs(1)}
+	dial := socketFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		body, err := c.do(cmd.Context(), http.MethodPost, "/api/v1/tokens/"+url.PathEscape(args[0])+"/revoke", nil)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		var t web.TokenInfo
+		if err := json.NewDecoder(body).Decode(&t); err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "token %s, named %s, is revoked\n", t.ID, t.Name)
+		return err
+	}
+	return cmd
+}
