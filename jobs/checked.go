@@ -16,9 +16,62 @@ type CommitCheck struct {
 	URL        string
 }
 
-// Answers reports whether this is what is awaited under a name: its own, or for a workflow's job WORKFLOW / JOB.
+// ByStatus pins an awaited name to commit statuses, where otherwise an App's slug stands.
+const ByStatus = "status"
+
+// An AwaitedCheck is a check or status that something waits for, taken apart. In files, specs and grants it is a text: NAME, or
+// NAME@APP with an App's slug or ByStatus.
+type AwaitedCheck struct {
+	Name string // of a check run, a status's context, or WORKFLOW / JOB
+	App  string // slug of the App that has to make it; ByStatus: only a commit status will do; "": see CommitCheck.Answers
+}
+
+// ParseAwaited takes the text of an awaited check apart, at its last @. What stands there is a part of the name unless it can be
+// a slug (letters, digits and hyphens). Nothing behind the @ pins nothing: so a name such as deploy@v2 is written deploy@v2@.
+func ParseAwaited(text string) AwaitedCheck {
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 || strings.ContainsFunc(text[at+1:], notInSlug) {
+		return AwaitedCheck{Name: text}
+	}
+	return AwaitedCheck{Name: strings.TrimRight(text[:at], " "), App: strings.ToLower(text[at+1:])}
+}
+
+func notInSlug(r rune) bool {
+	return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+}
+
+// ofWorkflow reports whether the name has the form WORKFLOW / JOB.
+func (a AwaitedCheck) ofWorkflow() bool {
+	workflow, job, found := strings.Cut(a.Name, " / ")
+	return found && workflow != "" && job != ""
+}
+
+// String is the check as sentences call it.
+func (a AwaitedCheck) String() string {
+	switch a.App {
+	case "":
+		return a.Name
+	case ByStatus:
+		return a.Name + " (as a status)"
+	}
+	return a.Name + " (by " + a.App + ")"
+}
+
+// Answers reports whether this is what is awaited by a text (see ParseAwaited). An awaited name is a check's own or, for a workflow's
+// job, WORKFLOW / JOB. Anybody who may push can set a status of any name: one that is called WORKFLOW / JOB never answers unless it is
+// asked for (ByStatus). A text that names an App is answered by check runs of that App alone.
 func (c CommitCheck) Answers(awaited string) bool {
-	return awaited == c.Name || c.Workflow != "" && awaited == c.Workflow+" / "+c.Name
+	a := ParseAwaited(awaited)
+	named := a.Name == c.Name || c.Workflow != "" && a.Name == c.Workflow+" / "+c.Name
+	switch {
+	case !named:
+		return false
+	case a.App == "":
+		return c.App != "" || !a.ofWorkflow()
+	case c.App == "":
+		return a.App == ByStatus
+	}
+	return a.App != ByStatus && strings.EqualFold(a.App, c.App)
 }
 
 // passed reports whether GitHub's own required checks would be content with the check.
@@ -28,14 +81,14 @@ func (c CommitCheck) passed() bool {
 
 // A Verdict is how the checks that are awaited stand.
 type Verdict struct {
-	Missing []string      // awaited, and nothing of that name is there yet
-	Pending []CommitCheck // not completed
+	Missing []AwaitedCheck // nothing that answers is there yet
+	Pending []CommitCheck  // not completed
 	Failed  []CommitCheck
 	Passed  []CommitCheck
 }
 
 // JudgeChecks holds what was found on a commit against what is awaited. When several answer to one name, such as a workflow's job for a
-// push and for a pull request, all of them count. found holds each only once, as it is now.
+// push and for a pull request, all of them count: none hides another that failed. found holds each only once, as it is now.
 func JudgeChecks(awaited []string, found []CommitCheck) Verdict {
 	var v Verdict
 	seen := map[int]bool{}
@@ -60,7 +113,7 @@ func JudgeChecks(awaited []string, found []CommitCheck) Verdict {
 			}
 		}
 		if !there {
-			v.Missing = append(v.Missing, name)
+			v.Missing = append(v.Missing, ParseAwaited(name))
 		}
 	}
 	return v
@@ -83,8 +136,12 @@ func (v Verdict) String() string {
 	}
 	add(v.Failed, "did not succeed")
 	add(v.Pending, "under way")
-	if len(v.Missing) > 0 {
-		parts = append(parts, strings.Join(v.Missing, ", ")+" not reported yet")
+	var missing []string
+	for _, a := range v.Missing {
+		missing = append(missing, a.String())
+	}
+	if len(missing) > 0 {
+		parts = append(parts, strings.Join(missing, ", ")+" not reported yet")
 	}
 	if len(parts) == 0 {
 		return fmt.Sprintf("%s succeeded", plural(len(v.Passed), "check"))

@@ -10,14 +10,18 @@ import (
 
 // CommitChecks tells how the checks of a commit stand.
 type CommitChecks interface {
-	// CommitChecks lists the newest of each check and status on a full SHA whose name is awaited, without our own.
+	// CommitChecks lists each check and status on a full SHA that answers to an awaited text, as it is now, without our own.
 	CommitChecks(ctx context.Context, installation int64, repo Repository, sha string, awaited []string) ([]CommitCheck, error)
 }
 
 // LookAtChecks asks to be called about news of the awaited checks on the commit of the task's run, and judges how they stand now.
 func LookAtChecks(ctx context.Context, checks CommitChecks, task Task, awaited []string) (Verdict, error) {
 	run := task.Run
-	if err := task.Watch(ctx, CommitTopic(run.Repository.ID, run.SHA), awaited...); err != nil {
+	names := make([]string, len(awaited)) // as events name them, whoever made the check
+	for i, text := range awaited {
+		names[i] = ParseAwaited(text).Name
+	}
+	if err := task.Watch(ctx, CommitTopic(run.Repository.ID, run.SHA), names...); err != nil {
 		return Verdict{}, err
 	}
 	found, err := checks.CommitChecks(ctx, run.Installation, run.Repository, run.SHA, awaited)
@@ -27,7 +31,7 @@ func LookAtChecks(ctx context.Context, checks CommitChecks, task Task, awaited [
 	return JudgeChecks(awaited, found), nil
 }
 
-// Lost reports whether it makes no sense to wait on: an awaited check did not succeed, and none of the same name is under way.
+// Lost reports whether it makes no sense to wait on: an awaited check did not succeed, and none that answers to the same text is under way.
 func (v Verdict) Lost(awaited []string) bool {
 	return slices.ContainsFunc(awaited, func(name string) bool {
 		answers := func(c CommitCheck) bool { return c.Answers(name) }
@@ -82,8 +86,8 @@ func (v Verdict) Table() string {
 	for _, c := range v.Pending {
 		row("⏳", checkLabel(c), c.URL, strings.ReplaceAll(c.Status, "_", " "))
 	}
-	for _, name := range v.Missing {
-		row("⏳", Cut(name, 100), "", "not reported yet")
+	for _, a := range v.Missing {
+		row("⏳", Cut(a.String(), 100), "", "not reported yet")
 	}
 	for _, c := range v.Passed {
 		row("✅", checkLabel(c), c.URL, strings.ReplaceAll(c.Conclusion, "_", " "))

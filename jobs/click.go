@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,7 +21,7 @@ func (p *Planner) click(ctx context.Context, e Event, d Delivery, decision Decis
 	if e.Sender.Type != "User" {
 		return ignore("%s is not a person: clicks of bots are not carried out", e.Sender.Login)
 	}
-	run, job, err := p.clicked(ctx, e)
+	run, job, round, err := p.clicked(ctx, e)
 	if errors.Is(err, ErrNotFound) {
 		return ignore("the check belongs to no run that is kept here")
 	}
@@ -66,7 +67,10 @@ func (p *Planner) click(ctx context.Context, e Event, d Delivery, decision Decis
 		return w.refuse("the click came %s ago, and is carried out within %s", age.Round(time.Minute), CommandLife)
 	}
 	if j := underway(newest, job); j != nil && command == "approve" && !newest.State.Over() {
-		return w.letGoOn(newest, *j)
+		if j.Round != round {
+			return w.refuse("that check is about a wait that is over; the newest one has a button of its own")
+		}
+		return w.letGoOn(ctx, newest, *j, j.Awaits, d.Received)
 	}
 	return w.press(ctx, newest, job)
 }
@@ -95,23 +99,28 @@ func commandOf(e Event, run Run) string {
 	return "retry"
 }
 
-// clicked is the run and job that a clicked check stands for. The job is "" for the whole run.
-func (p *Planner) clicked(ctx context.Context, e Event) (Run, string, error) {
+// clicked is the run, the job and its round that a clicked check stands for. The job is "" for the whole run.
+func (p *Planner) clicked(ctx context.Context, e Event) (run Run, job string, round int, err error) {
 	if e.Check.Suite != 0 && e.Check.ID == 0 {
-		run, err := p.standing(ctx, e.Repository.ID, e.Check.SHA, "")
-		return run, "", err
+		run, err = p.standing(ctx, e.Repository.ID, e.Check.SHA, "")
+		return run, "", 0, err
 	}
 	id, check, ok := strings.Cut(e.Check.ExternalID, "/")
 	if !ok {
-		return Run{}, "", ErrNotFound
+		return run, "", 0, ErrNotFound
 	}
-	run, err := p.find(ctx, id)
+	run, err = p.find(ctx, id)
 	if err == nil && (run.Repository.ID != e.Repository.ID || run.SHA != e.Check.SHA) {
 		err = ErrNotFound // not what we wrote there
 	}
-	_, job, _ := strings.Cut(check, " / ")
-	job, _, _ = strings.Cut(job, "#") // a later round of the same job
-	return run, job, err
+	check, number, later := strings.Cut(check, "#")
+	if later {
+		if round, _ = strconv.Atoi(number); round < 1 {
+			err = ErrNotFound
+		}
+	}
+	_, job, _ = strings.Cut(check, " / ")
+	return run, job, round, err
 }
 
 // press does what the click asks for. The run is over.

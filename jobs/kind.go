@@ -41,10 +41,11 @@ type Stopper interface {
 
 // An Order is what a person asked of a job that is under way.
 type Order struct {
-	Do    string    `json:"do"` // OrderApprove
+	Do    string    `json:"do"`              // OrderApprove
+	Names []string  `json:"names,omitempty"` // of the environments that are meant
 	By    Actor     `json:"by"`
 	Cause string    `json:"cause"` // key of the decision: each counts once
-	Time  time.Time `json:"time"`
+	Time  time.Time `json:"time"`  // when it was asked for: what waits only since then is not meant
 }
 
 // OrderApprove lets what the job waits for go on.
@@ -198,7 +199,8 @@ type EnvironmentGrant struct {
 	// Approvals says who must approve each commit before it is rolled out there; the zero value asks for nobody.
 	Approvals ApprovalRule `json:"approvals,omitzero"`
 	URL       string       `json:"url,omitempty"` // where people reach what runs there; http or https
-	// RequiredChecks names checks and statuses of other Apps that must have succeeded on the commit before it is rolled out there.
+	// RequiredChecks are the checks and statuses of other Apps, as ParseAwaited reads them, that must have succeeded on the commit before it is
+	// rolled out there.
 	RequiredChecks []string `json:"required_checks,omitempty"`
 }
 

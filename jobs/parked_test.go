@@ -177,7 +177,7 @@ func TestAWaitForSomebodysWordIsARoundOfItsOwn(t *testing.T) {
 	if j := run.Jobs[0]; len(j.Awaits) != 1 || j.Round != 0 {
 		t.Errorf("%+v", j)
 	}
-	click := jobs.Event{Kind: jobs.EventButton, Check: &jobs.CheckClick{ID: 3, ExternalID: run.ID + "/slipway / image#1", SHA: run.SHA, Button: jobs.ButtonApprove}}
+	click := jobs.Event{Kind: jobs.EventButton, Check: &jobs.CheckClick{ID: 3, ExternalID: run.ID + "/slipway / image", SHA: run.SHA, Button: jobs.ButtonApprove}}
 	w.deliver("guid-click-1", click)
 	if end := w.finished("guid-push-1"); end.Jobs[0].Summary != "approve by alice" || end.Jobs[0].Round != 1 || len(end.Jobs[0].Awaits) != 0 {
 		t.Errorf("%+v", end.Jobs[0])

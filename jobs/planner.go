@@ -54,6 +54,8 @@ type Pipelines interface {
 type Actions interface {
 	// WorkflowFile reads a workflow file. What is not there is the file's Problem, not an error.
 	WorkflowFile(ctx context.Context, installation int64, repo Repository, ref WorkflowRef) (WorkflowFile, error)
+	// BotLogin is the account that GitHub says started what Slipway dispatched.
+	BotLogin(ctx context.Context) (string, error)
 }
 
 // An Index is the list of all runs.
@@ -228,6 +230,7 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 		return decision, err
 	}
 	switch mode := p.Rules.Mode(e.Repository); {
+	case mode == ModeOff && e.Kind.News(): // somebody's job may follow a workflow there
 	case mode == ModeOff:
 		if err := p.unschedule(ctx, e); err != nil {
 			return decision, err

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -106,6 +107,9 @@ func (p *Planner) placeRequest(ctx context.Context, e *Event) error {
 	var err error
 	if e.Installation, e.Repository, err = p.Places.Repository(ctx, e.Request.Repository); err != nil {
 		return fmt.Errorf("find %s: %w", e.Request.Repository, err)
+	}
+	if name := e.Repository.FullName(); !strings.EqualFold(name, e.Request.Repository) { // who may ask was decided by the name
+		return &Refusal{Sentence: fmt.Sprintf("%s is called %s by now: ask for that", Cut(e.Request.Repository, 200), name)}
 	}
 	return nil
 }

@@ -83,6 +83,9 @@ type Job struct {
 	Parked  bool    `json:"parked,omitempty"`
 	Woken   bool    `json:"woken,omitempty"`
 	Orders  []Order `json:"orders,omitempty"`
+	// Looked is when a worker last looked how it stands. Stopping means that a worker tells, or told, what is outside to stop.
+	Looked   time.Time `json:"looked,omitzero"`
+	Stopping bool      `json:"stopping,omitempty"`
 	// Stop asks for this job alone to end.
 	Stop *Stop `json:"stop,omitempty"`
 

@@ -159,6 +159,7 @@ func (r *Runner) work(ctx context.Context, kind Kind, hint Hint, ack func(contex
 	defer context.AfterFunc(ctx, func() { cancel(ErrShutdown) })()
 	stop := run.stopOf(&job)
 	stopped := r.hold(jobCtx, run.ID, &work{job.Name, claim.Token, stop != nil, cancel})
+	r.check(jobCtx, run.ID) // a stop may have come before anybody here would have heard of it
 
 	lines := newLogWriter(jobCtx, r.Logs, LogKey{run.ID, job.Name, job.Attempt}, job.Claims, r.Mask, r.Now)
 	result, err := r.call(func() (Result, error) {
@@ -261,7 +262,8 @@ func (r *Runner) task(run Run, job Job, claim Claim, log *logWriter) Task {
 			return r.watchTopic(ctx, topic, Watcher{Run: run.ID, Job: job.Name, Names: names})
 		},
 		Resume: func(ctx context.Context) error {
-			return r.store(ctx, run.ID, func(now *Run) error { return now.Resume(job.Name, claim.Token) })
+			_, err := r.store(ctx, run.ID, func(now *Run) error { return now.Resume(job.Name, claim.Token) })
+			return err
 		},
 		Run: run.RunInfo, Job: job.Name, Attempt: job.Attempt, Claim: claim.Token, Spec: job.Spec,
 		Grant: r.Grants(run.RunInfo), Source: r.Source, Log: log,
@@ -307,9 +309,10 @@ func (r *Runner) settle(ctx context.Context, run Run, job Job, claim Claim, line
 			notBefore = r.Now().Add(after)
 		}
 		log.InfoContext(ctx, "handed back", "why", why, "trouble", trouble, "after", after)
-		return r.store(ctx, run.ID, func(now *Run) error {
-			return now.HandBack(job.Name, claim.Token, why, notBefore, trouble)
+		_, err := r.store(ctx, run.ID, func(now *Run) error {
+			return now.HandBack(job.Name, claim.Token, r.Mask(why), notBefore, trouble)
 		})
+		return err
 	}
 	switch {
 	case errors.Is(cause, ErrClaimLost):
@@ -354,14 +357,14 @@ func (r *Runner) settle(ctx context.Context, run Run, job Job, claim Claim, line
 		return fmt.Errorf("store the result of %s of %s: %w", job.Name, run.ID, err)
 	}
 	log.InfoContext(ctx, "finished", "conclusion", result.Conclusion, "summary", result.Summary, "cause", result.Cause)
-	err = r.store(ctx, run.ID, func(now *Run) error {
+	stored, err := r.store(ctx, run.ID, func(now *Run) error {
 		err := now.Finish(job.Name, claim.Token, result, key, r.Now())
 		if j := now.Job(job.Name); err == nil && r.Finished != nil {
 			r.Finished(j.Kind, j.State, j.Finished.Sub(j.Started))
 		}
 		return err
 	})
-	if err == nil && job.Parked {
+	if stored {
 		r.forget(ctx, job.ResultKey)
 	}
 	return err
@@ -375,11 +378,13 @@ func (r *Runner) park(ctx context.Context, run string, job Job, claim Claim, lat
 		return fmt.Errorf("store how %s of %s stands: %w", job.Name, run, err)
 	}
 	later.Reason = r.Mask(later.Reason)
-	until := r.Now().Add(max(later.After, time.Second))
-	log.DebugContext(ctx, "parked", "why", later.Reason, "until", until)
-	err := r.store(ctx, run, func(now *Run) error { return now.Park(job.Name, claim.Token, later, key, until) })
-	if err == nil {
+	log.DebugContext(ctx, "parked", "why", later.Reason, "for", later.After)
+	stored, err := r.store(ctx, run, func(now *Run) error { return now.Park(job.Name, claim.Token, later, key, r.Now()) })
+	switch {
+	case stored:
 		r.forget(ctx, job.ResultKey)
+	case err == nil: // another has the job, and says how it stands
+		r.forget(ctx, key)
 	}
 	return err
 }
@@ -398,13 +403,13 @@ func (r *Runner) forget(ctx context.Context, key string) {
 	}
 }
 
-// store changes a run, trying for as long as a claim lives.
-func (r *Runner) store(ctx context.Context, id string, edit func(*Run) error) error {
-	err := r.keep(ctx, func() error { _, err := Change(ctx, r.Runs, id, edit); return err })
+// store changes a run, trying for as long as a claim lives. It reports whether it did: the claim may have gone to another meanwhile.
+func (r *Runner) store(ctx context.Context, id string, edit func(*Run) error) (stored bool, err error) {
+	err = r.keep(ctx, func() error { _, err := Change(ctx, r.Runs, id, edit); return err })
 	if errors.Is(err, ErrNotYours) || errors.Is(err, ErrNotFound) {
-		return nil // the claim went to another meanwhile
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 // keep repeats do while the store is out of reach.
@@ -438,7 +443,8 @@ func (r *Runner) masked(result Result) Result {
 		result.Tail[i] = r.Mask(result.Tail[i])
 	}
 	for i := range result.Annotations {
-		result.Annotations[i].Message = r.Mask(result.Annotations[i].Message)
+		a := &result.Annotations[i]
+		a.Path, a.Title, a.Message = r.Mask(a.Path), r.Mask(a.Title), r.Mask(a.Message)
 	}
 	for name, value := range result.Outputs {
 		if text, ok := value.(string); ok {

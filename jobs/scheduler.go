@@ -102,14 +102,17 @@ func (s *Scheduler) share(run *Run, now time.Time) (offers []Hint, again time.Du
 			}
 			continue
 		}
-		if free <= 0 {
+		glance := j.Parked || j.Outside && run.stopOf(j) != nil // takes a worker for a moment only
+		if free <= 0 && !glance {
 			continue
 		}
 		if err := run.Offer(j.Name); err != nil {
 			s.Log.Error("offer", "run", run.ID, "job", j.Name, "error", err)
 			continue
 		}
-		free--
+		if !glance {
+			free--
+		}
 		offers = append(offers, Hint{Kind: j.Kind, Run: run.ID, Job: j.Name})
 	}
 	return offers, again
@@ -127,13 +130,13 @@ func (s *Scheduler) free(run *Run) int {
 	if r := s.repositories[run.Repository.ID]; r != nil {
 		others = r.out - s.seen[run.ID].out
 	}
-	return share - others - count(run, JobOffered) - count(run, JobRunning)
+	return share - others - out(run)
 }
 
-func count(run *Run, state JobState) int {
-	n := 0
+// out is how much of its repository's share a run uses: its jobs that are offered or running, but for those whose work goes on outside.
+func out(run *Run) (n int) {
 	for _, j := range run.Jobs {
-		if j.State == state {
+		if !j.Parked && (j.State == JobOffered || j.State == JobRunning) {
 			n++
 		}
 	}
@@ -156,9 +159,9 @@ func (s *Scheduler) unknown(id string) bool {
 
 // remember notes how much of its repository's share a run uses, and wakes the oldest that waits when it uses less.
 func (s *Scheduler) remember(run Run, wake func(string)) {
-	now := load{run.Repository.ID, run.Created, count(&run, JobOffered) + count(&run, JobRunning), false}
+	now := load{run.Repository.ID, run.Created, out(&run), false}
 	for _, j := range run.Jobs {
-		now.waits = now.waits || j.State == JobQueued && !j.NotBefore.After(s.Now())
+		now.waits = now.waits || j.State == JobQueued && !j.Parked && !j.NotBefore.After(s.Now())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -50,7 +50,8 @@ type DispatchSpec struct {
 
 // AwaitSpec is what `await:` in a pipeline file says, once its expressions are evaluated.
 type AwaitSpec struct {
-	// Checks and statuses of other Apps on this commit, by name; a workflow's job as JOB or as WORKFLOW / JOB.
+	// Checks and statuses of other Apps on this commit, by name; a workflow's job as JOB or as WORKFLOW / JOB. Behind an @ may stand who has
+	// to make it: an App's slug, or status for a commit status.
 	Checks  []string `json:"checks"`
 	Timeout string   `json:"timeout,omitempty"` // such as 45m; default 1h, at most 24h
 }

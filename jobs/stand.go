@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // What stands on a commit: its runs, and the wishes that change them.
@@ -284,18 +285,39 @@ func (w *wish) approve(ctx context.Context, environment string) (Decision, error
 	for _, run := range active {
 		for _, j := range run.Jobs {
 			if j.Parked && slices.Contains(j.Awaits, environment) {
-				return w.letGoOn(run, j)
+				return w.letGoOn(ctx, run, j, []string{environment}, w.p.Now())
 			}
 		}
 	}
 	return w.refuse("Nothing waits for an approval of `%s` here.", environment)
 }
 
-// letGoOn orders a job under way to let what it waits for on GitHub go on, in the name of who asked.
-func (w *wish) letGoOn(run Run, j Job) (Decision, error) {
-	order := Order{Do: OrderApprove, By: w.e.Sender, Cause: w.key, Time: w.p.Now()}
+// letGoOn orders a job under way to let what waits on GitHub for the named environments go on, in the name of who asked. Where the operator
+// has an environment of that name, its own rule about approvals holds as well: GitHub lets the App in, whoever asked for it.
+func (w *wish) letGoOn(ctx context.Context, run Run, j Job, environments []string, asked time.Time) (Decision, error) {
+	grant := w.p.Rules.Grant(run.RunInfo)
+	var short []string
+	for _, name := range environments {
+		if !slices.ContainsFunc(grant.Environments, func(e EnvironmentGrant) bool { return e.Name == name && e.Approvals.Needed() }) {
+			continue
+		}
+		count, need, refusal, err := w.approval(ctx, run, name)
+		switch {
+		case err != nil:
+			return w.decision, err
+		case refusal != "":
+			return w.refuse("%s", refusal)
+		case count < need:
+			short = append(short, fmt.Sprintf("`%s` has %d of %s", name, count, plural(need, "approval")))
+		}
+	}
+	if len(short) > 0 {
+		said := strings.Join(short, ", ")
+		return w.acted(said+".", "%s", said)
+	}
+	order := Order{Do: OrderApprove, Names: environments, By: w.e.Sender, Cause: w.key, Time: asked}
 	w.decision.Orders = []Ordering{{Run: run.ID, Job: j.Name, Order: order}}
-	return w.acted("", "%s lets %s go on to %s", w.e.Sender.Login, j.Name, strings.Join(j.Awaits, ", "))
+	return w.acted("", "%s lets %s go on to %s", w.e.Sender.Login, j.Name, strings.Join(environments, ", "))
 }
 
 // approveRun notes an approval of what of a run waits for an environment, "" for all that wait, and goes on when there are

@@ -117,7 +117,7 @@ func (r *Run) advance(j *Job, now time.Time, resolve Resolve) (bool, error) {
 	}
 	if stop := r.stopOf(j); stop != nil && !j.Outside {
 		return true, j.end(JobCancelled, stop.Reason, now)
-	} else if stop != nil && !j.NotBefore.IsZero() && j.Troubles == 0 { // a worker tells what is outside
+	} else if stop != nil && !j.NotBefore.IsZero() && !j.Stopping { // a worker tells what is outside
 		j.NotBefore = time.Time{}
 		return true, nil
 	}
@@ -197,20 +197,30 @@ func (r *Run) RequestStop(stop Stop) bool {
 	return true
 }
 
-// Wake lets a job that waits for news be taken up at once. It reports whether that changed anything.
-func (r *Run) Wake(job string) bool {
+// wakeEvery is how often at most news let a worker look at a job: they come in swarms.
+const wakeEvery = time.Second
+
+// Wake lets a job that waits for news be taken up soon. It reports whether that changed anything.
+func (r *Run) Wake(job string, now time.Time) bool {
 	j := r.Job(job)
 	switch {
 	case j == nil:
 		return false
-	case j.State == JobQueued && !j.NotBefore.IsZero():
-		j.NotBefore = time.Time{}
+	case j.State == JobQueued && j.Troubles == 0 && j.NotBefore.After(later(now, j.Looked.Add(wakeEvery))):
+		j.NotBefore = j.Looked.Add(wakeEvery)
 		return true
 	case j.State == JobRunning && !j.Woken:
 		j.Woken = true
 		return true
 	}
 	return false
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // Order gives a job under way an order, once for its cause. It reports whether that changed anything.
@@ -223,7 +233,10 @@ func (r *Run) Order(job string, order Order) bool {
 	if n := len(j.Orders) - maxOrders; n > 0 {
 		j.Orders = j.Orders[n:]
 	}
-	r.Wake(job)
+	if j.State == JobQueued {
+		j.NotBefore = time.Time{}
+	}
+	j.Woken = j.State == JobRunning
 	return true
 }
 
@@ -258,7 +271,7 @@ func (r *Run) Take(job string, claim Claim) error {
 	if err := j.move(JobRunning); err != nil {
 		return err
 	}
-	j.Claim, j.NotBefore, j.Woken = &claim, time.Time{}, false
+	j.Claim, j.NotBefore, j.Woken, j.Stopping = &claim, time.Time{}, false, r.stopOf(j) != nil
 	if !j.Parked { // it goes on as it stood
 		j.Waiting = ""
 	}
@@ -292,6 +305,10 @@ func (r *Run) HandBack(job, token, why string, notBefore time.Time, trouble bool
 		return err
 	}
 	j.Claim, j.NotBefore = nil, notBefore
+	if j.Woken && !trouble { // news may be what it waits for
+		j.NotBefore = time.Time{}
+	}
+	j.Woken = false
 	if !j.Parked || trouble {
 		j.Waiting = Cut(why, MaxSummary)
 	}
@@ -301,9 +318,9 @@ func (r *Run) HandBack(job, token, why string, notBefore time.Time, trouble bool
 	return nil
 }
 
-// Park returns a claimed job whose work goes on outside: until then, or until it is woken, it needs no worker. How it stands is
+// Park returns a claimed job whose work goes on outside: as long as it says, or until it is woken, it needs no worker. How it stands is
 // stored under key.
-func (r *Run) Park(job, token string, later Later, key string, until time.Time) error {
+func (r *Run) Park(job, token string, wait Later, key string, now time.Time) error {
 	j, err := r.held(job, token)
 	if err != nil {
 		return err
@@ -311,14 +328,15 @@ func (r *Run) Park(job, token string, later Later, key string, until time.Time) 
 	if err := j.move(JobQueued); err != nil {
 		return err
 	}
-	j.Claim, j.Waiting, j.ResultKey, j.Parked, j.Troubles = nil, Cut(later.Reason, MaxSummary), key, true, 0
-	if j.NotBefore = until; j.Woken {
-		j.NotBefore, j.Woken = time.Time{}, false
+	j.Claim, j.Waiting, j.ResultKey, j.Parked, j.Troubles = nil, Cut(wait.Reason, MaxSummary), key, true, 0
+	j.Looked, j.NotBefore = now, now.Add(max(wait.After, wakeEvery))
+	if j.Woken {
+		j.NotBefore, j.Woken = now.Add(wakeEvery), false
 	}
-	if len(j.Awaits) > 0 && len(later.Awaits) == 0 {
+	if len(j.Awaits) > 0 && !slices.Equal(j.Awaits, wait.Awaits) {
 		j.Round++
 	}
-	j.Awaits = later.Awaits
+	j.Awaits = wait.Awaits
 	return nil
 }
 

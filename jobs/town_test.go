@@ -147,6 +147,8 @@ func (w *town) WorkflowFile(_ context.Context, _ int64, _ jobs.Repository, ref j
 	return jobs.WorkflowFile{WorkflowRef: ref, Problem: "there are no workflows in this town"}, nil
 }
 
+func (w *town) BotLogin(context.Context) (string, error) { return "slipway[bot]", nil }
+
 // A stopper is a kind with something at work outside.
 type stopper struct {
 	jobs.Kind

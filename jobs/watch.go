@@ -20,8 +20,12 @@ type Watcher struct {
 	Names []string `json:"names,omitempty"` // of the checks it waits for; none for all news
 }
 
-// maxWatchers bounds the jobs that wait for one thing; further ones only look from time to time.
-const maxWatchers = 200
+// Bounds of a Watch: further jobs only look from time to time, and further names are not told apart.
+const (
+	maxWatchers     = 200
+	maxWatchedNames = 64 << 10 // bytes
+	manyWatchers    = 20       // from here on those of runs that are gone are looked for
+)
 
 // WorkflowTopic is the key of the Watch of a workflow run.
 func WorkflowTopic(repository, run int64) string {
@@ -41,9 +45,21 @@ func (r *Runner) watchTopic(ctx context.Context, topic string, w Watcher) error 
 		case errors.Is(err, ErrNotFound):
 			_, err = r.Watches.Create(ctx, topic, Watch{Watchers: []Watcher{w}})
 		case err != nil:
-		case len(now.Watchers) >= maxWatchers || slices.ContainsFunc(now.Watchers, w.same):
+		case slices.ContainsFunc(now.Watchers, w.same):
 			return nil
 		default:
+			if len(now.Watchers) >= manyWatchers {
+				now.Watchers = slices.DeleteFunc(now.Watchers, func(o Watcher) bool {
+					_, _, err := r.Runs.Get(ctx, o.Run)
+					return errors.Is(err, ErrNotFound)
+				})
+			}
+			if len(now.Watchers) >= maxWatchers {
+				return nil
+			}
+			if now.size()+w.size() > maxWatchedNames {
+				w.Names = nil
+			}
 			now.Watchers = append(now.Watchers, w)
 			_, err = r.Watches.Update(ctx, topic, now, revision)
 		}
@@ -57,8 +73,23 @@ func (r *Runner) watchTopic(ctx context.Context, topic string, w Watcher) error 
 	}
 }
 
+func (w Watch) size() (n int) {
+	for _, o := range w.Watchers {
+		n += o.size()
+	}
+	return n
+}
+
+func (w Watcher) size() (n int) {
+	for _, name := range w.Names {
+		n += len(name)
+	}
+	return n
+}
+
+// same reports whether that very wait is known; one whose names were too many is.
 func (w Watcher) same(o Watcher) bool {
-	return w.Run == o.Run && w.Job == o.Job && slices.Equal(w.Names, o.Names)
+	return w.Run == o.Run && w.Job == o.Job && (len(o.Names) == 0 || slices.Equal(w.Names, o.Names))
 }
 
 // wants reports whether news about a check of that name, "" for any, are what the watcher waits for. Checks of workflows are
@@ -76,10 +107,6 @@ func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decisi
 		decision.Outcome, decision.Reason = outcome, fmt.Sprintf(format, args...)
 		return decision, nil
 	}
-	if observing, err := p.observing(ctx, e.Repository, d); err != nil || observing != "" {
-		decision.Outcome, decision.Reason = OutcomeIgnored, observing
-		return decision, err
-	}
 	topic, name, what := "", "", ""
 	if e.Workflow != nil {
 		topic, what = WorkflowTopic(e.Repository.ID, e.Workflow.ID), fmt.Sprintf("workflow run %d", e.Workflow.ID)
@@ -90,8 +117,21 @@ func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decisi
 	if err != nil {
 		return decision, err
 	}
+	if len(watchers) == 0 { // who waits may belong to a repository that is served, when this one is not
+		if observing, err := p.observing(ctx, e.Repository, d); err != nil || observing != "" && e.Workflow == nil {
+			decision.Outcome, decision.Reason = OutcomeIgnored, observing
+			return decision, err
+		}
+	}
 	if e.Workflow != nil {
-		known := len(watchers) > 0 || e.Workflow.OnRequest()
+		known := len(watchers) > 0
+		if !known && e.Workflow.OnRequest() {
+			bot, err := p.Actions.BotLogin(ctx)
+			if err != nil {
+				return decision, fmt.Errorf("ask who started %s: %w", what, err)
+			}
+			known = e.Workflow.Actor.Login == bot
+		}
 		if !known {
 			_, _, err := p.Workflows.Get(ctx, WorkflowKey(e.Repository.ID, e.Workflow.ID))
 			if known = err == nil; err != nil && !errors.Is(err, ErrNotFound) {
@@ -166,7 +206,7 @@ func (p *Planner) learn(ctx context.Context, e Event) error {
 // wake lets a job that waits be taken up soon. It reports whether there was one.
 func (p *Planner) wake(ctx context.Context, w Watcher) (woken bool, err error) {
 	_, err = Change(ctx, p.Runs, w.Run, func(run *Run) error {
-		if woken = run.Wake(w.Job); !woken {
+		if woken = run.Wake(w.Job, p.Now()); !woken {
 			return ErrUnchanged
 		}
 		return nil

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -56,7 +57,9 @@ type WorkflowStep struct {
 // Bounds of what is kept of a workflow run; what is beyond is left out.
 const (
 	maxWorkflowJobs  = 100
-	maxWorkflowSteps = 60
+	maxWorkflowSteps = 60        // of one job
+	maxWorkflowName  = 100       // bytes of a job's or step's name
+	maxWorkflow      = 256 << 10 // bytes of all of it as JSON
 )
 
 // Over reports whether the attempt has ended.
@@ -66,8 +69,39 @@ func (w WorkflowRun) Over() bool { return w.Status == "completed" }
 func (w WorkflowRun) OnRequest() bool { return w.Event == "workflow_dispatch" && w.Actor.Type == "Bot" }
 
 // Learn takes in what was heard of the run, in whatever order news arrive: a later attempt replaces an earlier one, and within an
-// attempt nothing goes back from an end. It reports whether that changed anything.
+// attempt nothing goes back from an end. It reports whether that changed anything. What is known stays small enough for a record.
 func (w *WorkflowRun) Learn(news WorkflowRun) (changed bool) {
+	if changed = w.learn(news); changed {
+		w.fit()
+	}
+	return changed
+}
+
+// fit leaves out steps, of jobs that succeeded first, and then jobs, until all of it is within bounds.
+func (w *WorkflowRun) fit() {
+	size := func() int {
+		data, err := json.Marshal(w)
+		if err != nil {
+			return 0 // never: texts, numbers and times
+		}
+		return len(data)
+	}
+	for _, any := range []bool{false, true} {
+		if size() <= maxWorkflow {
+			return
+		}
+		for i := range w.Jobs {
+			if any || w.Jobs[i].Conclusion == "success" {
+				w.Jobs[i].Steps = nil
+			}
+		}
+	}
+	for len(w.Jobs) > 0 && size() > maxWorkflow {
+		w.Jobs = w.Jobs[:len(w.Jobs)/2]
+	}
+}
+
+func (w *WorkflowRun) learn(news WorkflowRun) (changed bool) {
 	if news.Attempt < w.Attempt {
 		return false
 	}
@@ -80,7 +114,8 @@ func (w *WorkflowRun) Learn(news WorkflowRun) (changed bool) {
 		}
 		return true
 	}
-	if !w.Over() && (news.Over() || !news.Updated.Before(w.Updated)) && news.Status != "" {
+	later := news.Updated.After(w.Updated) || news.Updated.Equal(w.Updated) && runRank(news.Status) >= runRank(w.Status)
+	if !w.Over() && (news.Over() || later) && news.Status != "" {
 		changed = w.Status != news.Status || w.Conclusion != news.Conclusion
 		w.Status, w.Conclusion, w.Updated = news.Status, news.Conclusion, news.Updated
 	}
@@ -106,6 +141,17 @@ func (w *WorkflowRun) Learn(news WorkflowRun) (changed bool) {
 	return changed
 }
 
+// runRank orders the statuses of a run that were told at the same second.
+func runRank(status string) int {
+	switch status {
+	case "completed":
+		return 2
+	case "in_progress", "waiting": // one follows the other, and back
+		return 1
+	}
+	return 0
+}
+
 // rank orders the statuses of a job: what is behind was overtaken on its way.
 func rank(status string) int {
 	switch status {
@@ -123,8 +169,9 @@ func (w *WorkflowRun) learnJob(j WorkflowJob) (changed bool) {
 	if j.Attempt != 0 && j.Attempt != w.Attempt {
 		return false
 	}
-	if len(j.Steps) > maxWorkflowSteps {
-		j.Steps = j.Steps[:maxWorkflowSteps]
+	j.Name, j.Steps = Cut(j.Name, maxWorkflowName), slices.Clone(j.Steps[:min(len(j.Steps), maxWorkflowSteps)])
+	for i := range j.Steps {
+		j.Steps[i].Name = Cut(j.Steps[i].Name, maxWorkflowName)
 	}
 	at := slices.IndexFunc(w.Jobs, func(k WorkflowJob) bool { return k.ID == j.ID })
 	switch {
