@@ -203,7 +203,8 @@ func (s *Server) liveRun(c echo.Context) error {
 			if err != nil {
 				return false, err
 			}
-			tails.follow(ctx, s.shapeRun(run, revision))
+			keys := tailed(s.shapeRun(run, revision))
+			tails.end(keys)
 			if now := (change{revision, run.State}); now != last {
 				last = now
 				if err := st.send("change", "", now); err != nil {
@@ -213,6 +214,7 @@ func (s *Server) liveRun(c echo.Context) error {
 			if run.State.Over() {
 				return true, st.send("end", "", last)
 			}
+			tails.begin(ctx, keys) // after the change that the page learns of them by
 			return false, nil
 		}
 		group.Go(func() error {

@@ -72,15 +72,18 @@ type tailer struct {
 	running map[jobs.LogKey]context.CancelFunc
 }
 
-// follow begins with the jobs that run now and ends with those that don't any more.
-func (t *tailer) follow(ctx context.Context, r Run) {
-	keys := tailed(r)
+// end stops following all jobs but these.
+func (t *tailer) end(keys []jobs.LogKey) {
 	for key, stop := range t.running {
 		if !slices.Contains(keys, key) {
 			stop()
 			delete(t.running, key)
 		}
 	}
+}
+
+// begin follows these jobs, those it does not follow yet from now on.
+func (t *tailer) begin(ctx context.Context, keys []jobs.LogKey) {
 	for _, key := range keys {
 		if t.running[key] != nil {
 			continue

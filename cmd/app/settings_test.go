@@ -108,7 +108,7 @@ func cmdPermit(ts *testscript.TestScript, _ bool, args []string) {
 
 // freeport: $PORT is a port that nobody listens on.
 func cmdFreePort(ts *testscript.TestScript, _ bool, _ []string) {
-	addresses, err := ports(1)
+	addresses, err := worldOf(ts).ports(1)
 	must(ts, err)
 	ts.Setenv("PORT", addresses[0][strings.LastIndexByte(addresses[0], ':')+1:])
 }
