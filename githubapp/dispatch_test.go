@@ -241,9 +241,11 @@ func TestDispatchThatFails(t *testing.T) {
 func TestDispatchThatIsHeldBackIsNotSent(t *testing.T) {
 	w := newYard(t)
 	w.Fail(githubtest.Failure{Operation: dispatchCall, Kind: githubtest.SecondaryLimit, RetryAfter: time.Minute})
-	_, err := w.dispatch("main", nil)
+	if _, err := w.dispatch("main", nil); err == nil {
+		t.Error("the limit was not met")
+	}
 	n := w.count(dispatchCall)
-	_, err = w.dispatch("main", nil)
+	_, err := w.dispatch("main", nil)
 	var later *jobs.Later
 	if !errors.As(err, &later) || errors.Is(err, jobs.ErrUnclear) || w.count(dispatchCall) != n {
 		t.Errorf("got %v after %d requests", err, w.count(dispatchCall))

@@ -107,7 +107,7 @@ func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decisi
 		decision.Outcome, decision.Reason = outcome, fmt.Sprintf(format, args...)
 		return decision, nil
 	}
-	topic, name, what := "", "", ""
+	var topic, name, what string
 	if e.Workflow != nil {
 		topic, what = WorkflowTopic(e.Repository.ID, e.Workflow.ID), fmt.Sprintf("workflow run %d", e.Workflow.ID)
 	} else {

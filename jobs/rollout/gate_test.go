@@ -60,7 +60,7 @@ func newGated(t *testing.T) *gated {
 }
 
 func (g *gated) test(status, conclusion string) {
-	g.commit.checks = []jobs.CommitCheck{{Name: "test", Workflow: "CI", Status: status, Conclusion: conclusion, URL: "https://github.example/test"}}
+	g.commit.checks = []jobs.CommitCheck{{Name: "test", Workflow: "CI", App: "github-actions", Status: status, Conclusion: conclusion, URL: "https://github.example/test"}}
 }
 
 // run calls the kind as any worker might, with nothing in its memory.
@@ -121,7 +121,7 @@ func TestRequiredChecksHoldAnEnvironmentBack(t *testing.T) {
 
 func TestRequiredChecksThatFail(t *testing.T) {
 	g := newGated(t)
-	g.waits("production waits for CI / test not reported yet")
+	_ = g.waits("production waits for CI / test not reported yet")
 	g.test("completed", "failure")
 	result := g.ends(jobs.Failure, "not rolled out to production, which requires these checks: CI / test ended as failure (https://github.example/test)", 1, 0)
 	if result.Outputs["environments"] != "staging" || !strings.Contains(result.Details, "| staging |") {
@@ -131,7 +131,7 @@ func TestRequiredChecksThatFail(t *testing.T) {
 
 func TestRequiredChecksOfANewerCommit(t *testing.T) {
 	g := newGated(t)
-	g.waits("production waits for CI / test not reported yet")
+	_ = g.waits("production waits for CI / test not reported yet")
 	g.newest = "main is at bbbb by now"
 	result := g.ends(jobs.Skipped, "not rolled out: main is at bbbb by now", 1, 0)
 	if !strings.Contains(result.Details, "| staging |") {
@@ -152,7 +152,7 @@ func TestRequiredChecksThatNeverCome(t *testing.T) {
 func TestRequiredChecksGateTheFirstEnvironment(t *testing.T) {
 	g := newGated(t)
 	g.task.Grant.Environments[0].RequiredChecks = []string{"CI / test"}
-	g.waits("staging waits for CI / test not reported yet")
+	_ = g.waits("staging waits for CI / test not reported yet")
 	if len(g.staging.got) != 0 {
 		t.Fatal("rolled out to staging before its checks")
 	}
