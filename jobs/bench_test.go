@@ -111,3 +111,36 @@ func BenchmarkAdvance(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkNews decides about news of a workflow's job, as busy repositories send them by the thousand: those that nobody waits for, and
+// those that let a parked job look.
+func BenchmarkNews(b *testing.B) {
+	for name, followed := range map[string]bool{"nobody": false, "followed": true} {
+		b.Run(name, func(b *testing.B) {
+			w := durableTown(b)
+			w.build = follow(w)
+			if followed {
+				w.replica("one")
+				w.deliver("guid-push-1", w.push("a"))
+				w.active("guid-push-1", parked("hello is "))
+			}
+			planner, at := w.planner(), time.Now()
+			b.ResetTimer()
+			for i := range b.N {
+				run := jobs.WorkflowRun{ID: 77, Attempt: 1, Jobs: []jobs.WorkflowJob{{ID: int64(i%100 + 1), Attempt: 1, Name: "test", Status: "in_progress", Started: at}}}
+				for n := range i/100%50 + 1 {
+					run.Jobs[0].Steps = append(run.Jobs[0].Steps, jobs.WorkflowStep{Number: n + 1, Name: "make test", Status: "completed", Conclusion: "success"})
+				}
+				e := jobs.Event{Kind: jobs.EventWorkflow, Workflow: &run, Installation: 3, Repository: jobs.Repository{ID: 5, Owner: "acme", Name: "shop", DefaultBranch: "main"}}
+				body, err := json.Marshal(e)
+				if err != nil {
+					b.Fatal(err)
+				}
+				d := jobs.Delivery{GUID: fmt.Sprintf("guid-news-%d-%d", b.N, i), Event: "workflow_job", Received: at, Body: body}
+				if err := planner.Handle(b.Context(), d); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

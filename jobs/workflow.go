@@ -79,6 +79,14 @@ func (w *WorkflowRun) Learn(news WorkflowRun) (changed bool) {
 
 // fit leaves out steps, of jobs that succeeded first, and then jobs, until all of it is within bounds.
 func (w *WorkflowRun) fit() {
+	const mostOfJob, mostOfStep = 4000, 800 // bytes, every letter escaped
+	most := 10_000
+	for _, j := range w.Jobs {
+		most += mostOfJob + len(j.Steps)*mostOfStep
+	}
+	if most <= maxWorkflow {
+		return
+	}
 	size := func() int {
 		data, err := json.Marshal(w)
 		if err != nil {
