@@ -96,7 +96,7 @@ func TestWorkflowFile(t *testing.T) {
 		{jobs.WorkflowRef{Workflow: "deploy.yaml", Repository: "acme/tools"}, "deploy.yaml", helloWorkflow, ""},
 		{jobs.WorkflowRef{Workflow: "other.yaml"}, "other.yaml", "", "acme/shop has no .github/workflows/other.yaml on the default branch"},
 		{jobs.WorkflowRef{Workflow: "other.yaml", Ref: "next"}, "other.yaml", "", "acme/shop has no .github/workflows/other.yaml at next"},
-		{jobs.WorkflowRef{Workflow: "hello.yaml", Ref: "nowhere"}, "hello.yaml", "", "acme/shop has no branch or tag nowhere"},
+		{jobs.WorkflowRef{Workflow: "hello.yaml", Ref: "nowhere"}, "hello.yaml", "", "there is no branch or tag nowhere in acme/shop"},
 		{jobs.WorkflowRef{Workflow: "big.yaml", Ref: "next"}, "big.yaml", "", "larger than 1 MB"},
 		{jobs.WorkflowRef{Workflow: "dir.yaml", Ref: "next"}, "dir.yaml", "", "not a regular file"},
 		{jobs.WorkflowRef{Workflow: "99"}, "", "", "acme/shop has no workflow with the ID 99"},

@@ -109,7 +109,7 @@ func (a *App) contentAt(
 	case status(err) == http.StatusNotFound:
 		problem = fmt.Sprintf("%s has no %s %s", repo.FullName(), file, at)
 		if ref != "" && strings.Contains(err.Error(), "No commit found") {
-			problem = fmt.Sprintf("%s has no branch or tag %s", repo.FullName(), ref)
+			problem = fmt.Sprintf("there is no branch or tag %s in %s", ref, repo.FullName())
 		}
 		return nil, problem, a.reachable(ctx, c, repo)
 	case err != nil:

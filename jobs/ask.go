@@ -116,7 +116,7 @@ func BuiltinCommands() [][3]string {
 		{"deploy", "/deploy <environment> [release] [ref=…]", "roll this commit out, or another"},
 		{"rollback", "/rollback <environment> [release] [revision=N]", "take a rollout back to the revision before, or to N"},
 		{"dispatch", "/dispatch <workflow> [input=value…]", "start a GitHub Actions workflow here and follow it"},
-		{"approve", "/approve <environment>", "let a rollout that waits for approval go on"},
+		{"approve", "/approve <environment>", "let a rollout or a workflow that waits for approval go on"},
 		{"ok-to-test", "/ok-to-test <sha>", "let this exact commit of a stranger's pull request be built"},
 		{"cancel", "/cancel [job]", "stop what is queued or running here"},
 		{"retry", "/retry [job]", "do again what failed"},

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// A Request is what a machine asked for by the API, or somebody on the server's command line. Who may ask for what was
-// decided at the door, by the token. Exactly one of Build, Deploy, Dispatch and Command is set.
+// A Request is what a machine asked for by the API, or somebody on the server's command line. Whether its token is for the
+// repository and for such a wish was decided at the door; what it would start is held against Scope by planning. Exactly one of
+// Build, Deploy, Dispatch and Command is set.
 type Request struct {
-	Repository string `json:"repository"`    // owner/name
-	Ref        string `json:"ref,omitempty"` // branch, or a full SHA of the default branch; "" for the default branch's head
-	By         string `json:"by"`            // such as "token nightly" or "operator root"
-	What       string `json:"what"`          // in one line, as people would have written it
+	Repository string `json:"repository"`      // owner/name
+	Ref        string `json:"ref,omitempty"`   // branch, or a full SHA of the default branch; "" for the default branch's head
+	By         string `json:"by"`              // such as "token nightly" or "operator root"
+	What       string `json:"what"`            // in one line, as people would have written it
+	Scope      *Scope `json:"scope,omitempty"` // of the token; nil for the operator
 
 	Build    *RequestBuild   `json:"build,omitempty"`
 	Deploy   *RequestDeploy  `json:"deploy,omitempty"`
@@ -71,7 +73,19 @@ func (p *Planner) request(ctx context.Context, e Event, d Delivery, decision Dec
 	} else if reason != "" {
 		return w.refuse("%s", reason)
 	}
-	switch r := e.Request; {
+	decision, err = w.carryOut(ctx, *e.Request)
+	if err != nil || decision.Run.ID == "" {
+		return decision, err
+	}
+	if reason := e.Request.Scope.refusePlan(decision.Plan); reason != "" {
+		return w.refuse("%s", reason)
+	}
+	return decision, nil
+}
+
+// carryOut plans what a request asks for.
+func (w *wish) carryOut(ctx context.Context, r Request) (Decision, error) {
+	switch {
 	case r.Build != nil:
 		return w.start(ctx, Ask{Build: true, Jobs: r.Build.Jobs})
 	case r.Deploy != nil:
@@ -79,13 +93,13 @@ func (p *Planner) request(ctx context.Context, e Event, d Delivery, decision Dec
 	case r.Dispatch != nil:
 		return w.start(ctx, Ask{Dispatch: r.Dispatch})
 	case r.Command != nil:
-		return w.give(ctx, *r.Command)
+		return w.give(ctx, *r.Command, r.Scope)
 	}
 	return w.refuse("The request asks for nothing.")
 }
 
 // give carries out a command of the pipeline's.
-func (w *wish) give(ctx context.Context, c RequestCommand) (Decision, error) {
+func (w *wish) give(ctx context.Context, c RequestCommand, scope *Scope) (Decision, error) {
 	declared, other, err := w.lookUp(ctx, c.Name)
 	switch {
 	case err != nil:
@@ -94,6 +108,9 @@ func (w *wish) give(ctx context.Context, c RequestCommand) (Decision, error) {
 		return w.refuse("There is no command `%s`; did you mean `%s`?", Cut(c.Name, 50), other)
 	case declared == nil:
 		return w.refuse("There is no command `%s` in the pipeline.", Cut(c.Name, 50))
+	}
+	if reason := scope.refuseCommand(c.Name, w.p.Rules.Command(c.Name)); reason != "" {
+		return w.refuse("%s", reason)
 	}
 	args, fault := Bind(declared.Args, Command{Name: c.Name, Named: c.Args})
 	if fault != "" {

@@ -163,7 +163,10 @@ func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decisi
 			woken++
 		}
 	}
-	if woken == 0 {
+	switch {
+	case woken == 0 && e.Workflow != nil:
+		return conclude(OutcomeIgnored, "what is known of %s is kept; no job waits for it now", what)
+	case woken == 0:
 		return conclude(OutcomeIgnored, "no job waits for news about %s", what)
 	}
 	return conclude(OutcomeNoted, "news about %s for %s", what, plural(woken, "job"))

@@ -119,7 +119,7 @@ type wish struct {
 func (w *wish) refuse(format string, args ...any) (Decision, error) {
 	sentence := fmt.Sprintf(format, args...)
 	w.decision.Run.ID, w.decision.Shown, w.decision.Again = "", false, nil
-	w.decision.Outcome, w.decision.Reason, w.decision.Answer = OutcomeRefused, sentence, sentence
+	w.decision.Outcome, w.decision.Reason, w.decision.Answer = OutcomeRefused, firstLine(sentence), sentence
 	return w.decision, nil
 }
 

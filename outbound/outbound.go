@@ -192,7 +192,10 @@ func (c *Client) outside(ip netip.Addr) error {
 	if c.allowed(ip) || public(ip) {
 		return nil
 	}
-	return refuse("The address leads inside this network, to %s, which the operator does not allow (api.callbacks.allow).", ip)
+	// Which address that is, is the operator's to know: else whoever may name addresses could list the names there are inside.
+	return &jobs.Refusal{
+		Sentence: "The address leads inside this network, which the operator does not allow (api.callbacks.allow).", Cause: fmt.Errorf("%s is inside", ip),
+	}
 }
 
 // special are the networks that are not anybody's on the Internet: IANA's registries of special-purpose addresses, multicast, and

@@ -60,7 +60,7 @@ func (p *planning) asks() (a *asked, refusal string) {
 func (p *planning) askBuild(a *asked, names []string) (refusal string) {
 	var builds []string
 	for _, j := range p.file.jobs {
-		if j.kind == jobs.KindBuild {
+		if j.kind == jobs.KindBuild && !j.byCommand() {
 			builds = append(builds, j.name)
 			if len(names) == 0 && j.trigger != nil && j.trigger.everyday() {
 				a.jobs[j.name] = true
@@ -80,6 +80,14 @@ func (p *planning) askBuild(a *asked, names []string) (refusal string) {
 	return ""
 }
 
+// byCommand reports whether nothing but a command of the pipeline's starts a job. Who may give that is the operator's to say, so no other
+// command starts it.
+func (j *job) byCommand() bool {
+	t := j.trigger
+	return t != nil && t.command != nil && !t.usual && t.push == nil && t.pull == nil && t.queue == nil && t.release == nil && len(t.tag) == 0 && len(t.label) == 0 &&
+		len(t.schedules) == 0
+}
+
 // everyday reports whether pull requests or pushes of branches start a job.
 func (t *trigger) everyday() bool {
 	return t.pull != nil || t.push != nil && (len(t.push.branches) > 0 || len(t.push.tags) == 0)
@@ -90,7 +98,7 @@ func (p *planning) askPlace(a *asked, place jobs.AskPlace) (refusal string) {
 	settings := map[string]*jobs.DeploySpec{}
 	var environments, releases []string
 	for _, j := range p.file.jobs {
-		if d := p.peek(j); d != nil {
+		if d := p.peek(j); d != nil && (p.in.Ask.Rollback != nil || !j.byCommand()) {
 			settings[j.name] = d
 			environments = union(environments, d.Environments)
 		}

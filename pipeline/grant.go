@@ -139,7 +139,7 @@ func workflowGrant(d jobs.DispatchSpec, run jobs.RunInfo, grant jobs.Grant) (key
 		ref = run.DispatchRef()
 	}
 	if ref == "" {
-		return "ref", fmt.Sprintf("dispatch.ref must be named: of %s the operator grants the branches and tags %s", shorten(repository), granted)
+		return "ref", fmt.Sprintf("dispatch.ref must be named: the operator lets workflows of %s start only on %s", shorten(repository), granted)
 	}
 	if ok, _ := MatchAny(g.Refs, ref); !ok {
 		return "ref", fmt.Sprintf("workflows of %s may not be started on %s by %s: the operator grants it %s", shorten(repository), shorten(ref), run.Repository.FullName(), granted)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -18,7 +19,50 @@ const (
 	StateRefused  jobs.RunState = "refused"  // there will be no run, and Sentence says why
 )
 
-const maxWait = time.Minute
+const (
+	maxWait       = time.Minute
+	maxTokenWaits = 16              // answers that one token waits for at once
+	waitAgain     = 5 * time.Second // when it waits for as many already
+)
+
+// waits counts who waits for answers of the API, so that machines never take people's live pages away.
+type waits struct {
+	mu  sync.Mutex
+	all int
+	by  map[string]int // token
+}
+
+// wait counts one who waits, with a token or without, until leave is called. The operator is not counted.
+func (a api) wait(c echo.Context, token *Token) (leave func(), err error) {
+	if a.operator {
+		return func() {}, nil
+	}
+	id, w := "", &a.waits
+	if token != nil {
+		id = token.ID
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case id != "" && w.by[id] >= maxTokenWaits:
+		return nil, tooMany(c, waitAgain, "The token %s waits for %d answers already. Let one end, or ask without waiting.", token.Name, maxTokenWaits)
+	case w.all >= max(a.o.MaxStreams/2, 1):
+		return nil, refuse(http.StatusServiceUnavailable, "Too many wait for answers (%d). Try again in a moment, or ask without waiting.", w.all)
+	}
+	if w.by == nil {
+		w.by = map[string]int{}
+	}
+	w.all++
+	w.by[id]++
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.all--
+		if w.by[id]--; w.by[id] == 0 {
+			delete(w.by, id)
+		}
+	}, nil
+}
 
 const apiRunPath = "/api/v1/runs/:id"
 
@@ -134,6 +178,11 @@ func (a api) run(c echo.Context) error {
 	if wait == 0 || status.Over || c.Request().Method == http.MethodHead {
 		return c.JSON(http.StatusOK, status)
 	}
+	leave, err := a.wait(c, token)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return a.longLived(c, func(ctx context.Context) error {
 		waiting, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()

@@ -90,6 +90,50 @@ func TestWaitingForTheEnd(t *testing.T) {
 	}
 }
 
+// TestWaitingLeavesRoom: for other tokens, and for the pages.
+func TestWaitingLeavesRoom(t *testing.T) {
+	o := newOffice(t, func(o *Options) { o.MaxStreams = 2 * (maxTokenWaits + 1) })
+	first, second := o.token(MayDispatch).Token, o.token(MayDispatch).Token
+	id := read[RunAccepted](t, o.post(first, hello), 202).ID
+	other := read[RunAccepted](t, o.post(second, hello), 202).ID
+	run := o.decided(other, jobs.OutcomeRun, "1 job")
+	o.decided(id, jobs.OutcomeRun, "1 job")
+	wait := func(token, path string, n int) (answers []<-chan *httptest.ResponseRecorder) {
+		before := o.server.streams.Load()
+		for range n {
+			answers = append(answers, o.answerOf(token, path))
+		}
+		until(t, "all to wait", func() bool { return o.server.streams.Load() == before+int64(n) })
+		return answers
+	}
+	answers := wait(first, "/api/v1/runs/"+id+"?wait=60s", maxTokenWaits)
+	for _, path := range []string{"/api/v1/runs/" + id + "?wait=60s", "/api/v1/runs/" + id + "/jobs/image/log?follow=true"} {
+		if w := o.get(first, path); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("one token waits for more than its share: %s: %d", path, w.Code)
+		}
+	}
+	if w := o.get(first, "/api/v1/runs/"+id); w.Code != 200 {
+		t.Errorf("without waiting: %d", w.Code)
+	}
+	answers = append(answers, wait(second, "/api/v1/runs/"+other+"?wait=60s", 1)...)
+	for name, token := range map[string]string{"a token": second, "none": ""} {
+		if w := o.get(token, "/api/v1/runs/"+other+"?wait=60s"); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s waits, and more than half of all connections wait: %d", name, w.Code)
+		}
+	}
+	o.finish(run)
+	if w := <-answers[maxTokenWaits]; w.Code != 200 {
+		t.Errorf("%d", w.Code)
+	}
+	o.server.Close()
+	for _, a := range answers[:maxTokenWaits] {
+		read[RunStatus](t, <-a, 200)
+	}
+	if o.server.waits.all != 0 || len(o.server.waits.by) != 0 {
+		t.Errorf("somebody still waits: %+v", o.server.waits.by)
+	}
+}
+
 // TestWaitingIsBounded: by number, and by the server's own end.
 func TestWaitingIsBounded(t *testing.T) {
 	o := newOffice(t, func(o *Options) { o.MaxStreams = 1 })
@@ -97,7 +141,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	id := read[RunAccepted](t, o.post(token, hello), 202).ID
 	answer := o.answerOf(token, "/api/v1/runs/"+id+"?wait=60s")
 	o.watched()
-	if w := o.get(token, "/api/v1/runs/"+id+"?wait=60s"); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+	if w := o.get("", "/api/v1/runs/"+id+"?wait=60s"); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d", w.Code)
 	}
 	if w := o.get(token, "/api/v1/runs/"+id); w.Code != 200 {

@@ -2,8 +2,10 @@ package web
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,40 +25,43 @@ const (
 	failAddresses = 4096 // remembered at a time
 )
 
-// A throttle counts failed attempts by address, in bounded memory.
-type throttle struct {
+// A throttle limits how often each of many does something, in bounded memory.
+type throttle[K comparable] struct {
+	burst int           // at once
+	every time.Duration // then one more
+
 	mu   sync.Mutex
-	seen *lru.Cache[netip.Prefix, *rate.Limiter]
+	seen *lru.Cache[K, *rate.Limiter]
 }
 
-func newThrottle() *throttle {
-	seen, err := lru.New[netip.Prefix, *rate.Limiter](failAddresses)
+// newThrottle makes a throttle that remembers so many at a time.
+func newThrottle[K comparable](size, burst int, every time.Duration) *throttle[K] {
+	seen, err := lru.New[K, *rate.Limiter](size)
 	if err != nil {
 		panic(err) // the size is a constant above 0
 	}
-	return &throttle{seen: seen}
+	return &throttle[K]{burst: burst, every: every, seen: seen}
 }
 
-// wait tells for how long an address may not try; 0 when it may.
-func (t *throttle) wait(from netip.Prefix, now time.Time) time.Duration {
+// take counts one more time, or tells for how long there may be none.
+func (t *throttle[K]) take(who K, now time.Time) (wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limit, ok := t.seen.Get(from)
-	if !ok || limit.TokensAt(now) >= 1 {
+	limit, ok := t.seen.Get(who)
+	if !ok {
+		limit = rate.NewLimiter(rate.Every(t.every), t.burst)
+		t.seen.Add(who, limit)
+	}
+	if limit.AllowN(now, 1) {
 		return 0
 	}
-	return time.Duration((1 - limit.TokensAt(now)) * float64(failEvery))
+	return time.Duration((1 - limit.TokensAt(now)) * float64(t.every))
 }
 
-func (t *throttle) failed(from netip.Prefix, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	limit, ok := t.seen.Get(from)
-	if !ok {
-		limit = rate.NewLimiter(rate.Every(failEvery), failBurst)
-		t.seen.Add(from, limit)
-	}
-	limit.AllowN(now, 1)
+// tooMany refuses what is to be tried again after a time.
+func tooMany(c echo.Context, wait time.Duration, format string, args ...any) error {
+	c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	return refuse(http.StatusTooManyRequests, format, args...)
 }
 
 // remote is who asks: the address the connection comes from, or what a proxy on this machine says that it got it from. Of IPv6 it
@@ -82,7 +87,9 @@ func remote(r *http.Request) netip.Prefix {
 	return prefix
 }
 
-// bearer returns the token that a request brings, or nil when it brings none. On the admin socket there are none.
+// bearer returns the token that a request brings, or nil when it brings none. On the admin socket there are none. Only failures are
+// limited: whoever shares an address with somebody who fails, such as all behind one proxy, is let in by a token that works. A
+// secret has 256 bits, so nobody finds one by trying.
 func (a api) bearer(c echo.Context) (*Token, error) {
 	r := c.Request()
 	header := r.Header.Get("Authorization")
@@ -92,25 +99,22 @@ func (a api) bearer(c echo.Context) (*Token, error) {
 	if a.o.Writing == nil {
 		return nil, refuse(http.StatusUnauthorized, "This server knows no tokens.")
 	}
-	from, now := remote(r), a.o.Now()
-	if wait := a.failures.wait(from, now); wait > 0 {
-		c.Response().Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return nil, refuse(http.StatusTooManyRequests, "Too many requests with tokens that do not work came from this address.")
-	}
 	scheme, text, _ := strings.Cut(header, " ")
 	token, err := Token{}, errToken
 	if strings.EqualFold(scheme, "Bearer") {
 		token, err = a.tokens().Know(r.Context(), strings.TrimSpace(text))
 	}
-	switch {
-	case errors.Is(err, errToken):
-		a.failures.failed(from, now)
-		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
-		return nil, refuse(http.StatusUnauthorized, "This is no token that works: it is not known, has expired or was revoked.")
-	case err != nil:
+	if err == nil {
+		return &token, nil
+	}
+	if !errors.Is(err, errToken) {
 		return nil, err
 	}
-	return &token, nil
+	if wait := a.failures.take(remote(r), a.o.Now()); wait > 0 {
+		return nil, tooMany(c, wait, "Too many requests with tokens that do not work came from this address.")
+	}
+	c.Response().Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
+	return nil, refuse(http.StatusUnauthorized, "This is no token that works: it is not known, has expired or was revoked.")
 }
 
 func (a api) tokens() Tokens {
@@ -119,12 +123,8 @@ func (a api) tokens() Tokens {
 
 // may refuses what a token's scope does not hold. kind is one of the Mays.
 func (a api) may(token Token, kind, repository string) error {
-	has := false
-	for _, k := range token.Kinds {
-		has = has || k == kind
-	}
 	switch {
-	case !has:
+	case !slices.Contains(token.Kinds, kind):
 		return refuse(http.StatusForbidden, "The token %s lacks the kind %s; it has %s.", token.Name, kind, strings.Join(token.Kinds, ", "))
 	case repository == "":
 		return refuse(http.StatusForbidden, "With a token, name a repository that it is for: ?repository=owner/name.")
@@ -153,7 +153,7 @@ func (a api) ofRepository(answer echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// ofRun lets a token read about a run that it started, or of a repository that it is for.
+// ofRun lets a token read about a run that it started, or of a repository that it is for, for as long as the answer takes.
 func (a api) ofRun(answer echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		token, err := a.bearer(c)
@@ -174,6 +174,11 @@ func (a api) ofRun(answer echo.HandlerFunc) echo.HandlerFunc {
 				return err
 			}
 		}
+		leave, err := a.wait(c, token)
+		if err != nil {
+			return err
+		}
+		defer leave()
 		return answer(c)
 	}
 }

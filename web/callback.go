@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -324,6 +325,7 @@ func (b *Callbacks) post(ctx context.Context, address, secret, id string, status
 	r.Header.Set("X-Slipway-Signature-256", Sign(secret, stamp, body))
 	answer, err := b.s.o.Writing.Outside.Do(r)
 	if err != nil {
+		b.log.InfoContext(ctx, "a callback got no answer", "run", id, "host", r.URL.Host, "error", unaddressed(err))
 		return 0, plainly(err)
 	}
 	defer answer.Body.Close()
@@ -342,16 +344,32 @@ func Sign(secret, stamp string, body []byte) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// plainly is why there was no answer, without the address: it may hold a secret.
-func plainly(err error) string {
-	if refusal := (*jobs.Refusal)(nil); errors.As(err, &refusal) {
-		return refusal.Sentence
-	}
+// unaddressed is an error without the URL: it may hold a secret.
+func unaddressed(err error) error {
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-		if wrapped.Timeout() {
-			return "There was no answer in time."
-		}
-		err = wrapped.Err
+		return wrapped.Err
+	}
+	return err
+}
+
+// plainly is why there was no answer, for who chose the address. It tells neither what the name resolves to nor, of a name that leads
+// inside, that there is such a name: who could read that could list the names there are inside.
+func plainly(err error) string {
+	var wrapped *url.Error
+	var refusal *jobs.Refusal
+	var unknown *net.DNSError
+	var network *net.OpError
+	switch {
+	case errors.As(err, &wrapped) && wrapped.Timeout():
+		return "There was no answer in time."
+	case errors.As(err, &refusal) && wrapped == nil: // for what the address says itself
+		return refusal.Sentence
+	case refusal != nil, errors.As(err, &unknown):
+		return "The name is not known, or it leads inside this network, which the operator does not allow (api.callbacks.allow)."
+	}
+	err = unaddressed(err)
+	for errors.As(err, &network) {
+		err = network.Err // without the addresses at both ends
 	}
 	return jobs.Cut("There was no answer: "+err.Error(), 300)
 }

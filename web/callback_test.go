@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -289,5 +292,31 @@ func TestCallbacksRun(t *testing.T) {
 	until(t, "the second leader", told(later))
 	if n := len(o.outside.called()); n != 3 {
 		t.Errorf("called %d times", n)
+	}
+}
+
+// TestAVainCallbackTellsNoAddress: who chooses addresses learns neither what names resolve to nor which of them there are inside.
+func TestAVainCallbackTellsNoAddress(t *testing.T) {
+	dial := func(err error) error {
+		return &url.Error{Op: "Post", URL: "https://db.corp.example/?secret=1", Err: &net.OpError{
+			Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 443}, Err: err}}
+	}
+	inside := plainly(dial(&jobs.Refusal{Sentence: "The address leads inside this network.", Cause: errors.New("10.1.2.3 is inside")}))
+	unknown := plainly(dial(&net.DNSError{Err: "no such host", Name: "db.corp.example", Server: "10.1.0.2:53", IsNotFound: true}))
+	if inside != unknown || !strings.Contains(inside, "api.callbacks.allow") {
+		t.Errorf("a name inside: %s\nno name: %s", inside, unknown)
+	}
+	for name, c := range map[string]struct {
+		err  error
+		says string
+	}{
+		"refused":         {dial(&os.SyscallError{Syscall: "connect", Err: syscall.ECONNREFUSED}), "connection refused"},
+		"a proxy refused": {dial(&net.OpError{Op: "proxyconnect", Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3)}, Err: syscall.ECONNREFUSED}), "connection refused"},
+		"late":            {dial(os.ErrDeadlineExceeded), "in time"},
+		"by its name":     {&jobs.Refusal{Sentence: "db is a name inside this network."}, "db is a name inside"},
+	} {
+		if got := plainly(c.err); !strings.Contains(got, c.says) || strings.Contains(got, "10.1.") || strings.Contains(got, "secret") {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 }

@@ -44,6 +44,14 @@ type Outside interface {
 const (
 	maxRequest = 64 << 10 // bytes of a request's body
 	maxKey     = 200      // bytes of an idempotency key
+
+	// keyLife is for how long a key's repetition is answered with its run. Decisions are kept for a day longer: a key never starts
+	// a second run.
+	keyLife = 34 * 24 * time.Hour
+
+	// So many runs a token may ask for at once, then one more each while.
+	askBurst = 60
+	askEvery = time.Second
 )
 
 // RunRequest is the body of POST /api/v1/runs: exactly one of Build, Deploy, Dispatch and Command is set.
@@ -191,7 +199,7 @@ func (s *Server) accept(ctx context.Context, w wish) (accepted RunAccepted, repe
 	record := RequestRecord{By: w.by, What: q.What, Repository: q.Repository, Created: s.o.Now().UTC()}
 	asker := "operator"
 	if w.token != nil {
-		record.Token, asker = w.token.ID, "token "+w.token.ID
+		record.Token, asker, q.Scope = w.token.ID, "token "+w.token.ID, w.token.scope()
 	}
 	if w.Callback != nil {
 		if w.token == nil {
@@ -214,8 +222,14 @@ func (s *Server) accept(ctx context.Context, w wish) (accepted RunAccepted, repe
 	_, err = s.o.Writing.Requests.Create(ctx, id, record)
 	if repeated = errors.Is(err, jobs.ErrExists); repeated {
 		var known RequestRecord
-		if known, _, err = s.o.Writing.Requests.Get(ctx, id); err == nil && known.Digest != record.Digest {
+		known, _, err = s.o.Writing.Requests.Get(ctx, id)
+		switch {
+		case err != nil:
+		case known.Digest != record.Digest:
 			return accepted, false, refuse(http.StatusConflict, "This Idempotency-Key was used for another request (run %s). Use a fresh key.", id)
+		case record.Created.Sub(known.Created) > keyLife:
+			return accepted, false, refuse(http.StatusConflict, "This Idempotency-Key was used on %s, and is too old to be repeated (run %s). Use a fresh key.",
+				known.Created.Format(time.DateOnly), id)
 		}
 	}
 	if err != nil {
@@ -287,6 +301,9 @@ func (a api) take(c echo.Context) error {
 		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
 		return refuse(http.StatusUnauthorized, "Starting something takes a token: `slipway token create` makes one. Send it as Authorization: Bearer.")
 	}
+	if wait := a.asks.take(token.ID, a.o.Now()); wait > 0 {
+		return tooMany(c, wait, "The token %s asks for more than %d runs a minute.", token.Name, time.Minute/askEvery)
+	}
 	w := wish{token: token, by: "token " + token.Name}
 	if w.key, err = readRequest(c, &w.RunRequest); err != nil {
 		return err
@@ -297,6 +314,9 @@ func (a api) take(c echo.Context) error {
 	}
 	if err := a.may(*token, kind, w.Repository); err != nil {
 		return err
+	}
+	if q.Command != nil && len(token.Commands) > 0 && !slices.Contains(token.Commands, q.Command.Name) {
+		return refuse(http.StatusForbidden, "The token %s is not for the command %s, but for %s.", token.Name, q.Command.Name, strings.Join(token.Commands, ", "))
 	}
 	return a.answer(c, w)
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -99,9 +100,13 @@ func (o *office) later(d time.Duration) {
 
 func (o *office) token(kinds ...string) NewToken {
 	o.t.Helper()
-	made, err := Tokens{Records: o.tokens, Match: globs, Now: o.clock}.Create(o.t.Context(), TokenRequest{
-		Name: "nightly", Repositories: []string{"Acme/*", "!acme/secret"}, Kinds: kinds, Expires: o.clock().Add(time.Hour), By: "root",
-	})
+	return o.create(TokenRequest{Kinds: kinds, Expires: o.clock().Add(time.Hour)})
+}
+
+func (o *office) create(r TokenRequest) NewToken {
+	o.t.Helper()
+	r.Name, r.Repositories, r.By = "nightly", []string{"Acme/*", "!acme/secret"}, "root"
+	made, err := Tokens{Records: o.tokens, Match: globs, Now: o.clock}.Create(o.t.Context(), r)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -311,6 +316,77 @@ func nonNil(edit func(*http.Request)) []func(*http.Request) {
 	return []func(*http.Request){edit}
 }
 
+// scopes are what the requests that were stored may start.
+func (o *office) scopes() (list []*jobs.Scope) {
+	o.t.Helper()
+	for _, d := range o.inbox.list {
+		var body jobs.RequestBody
+		if err := json.Unmarshal(d.Body, &body); err != nil {
+			o.t.Fatal(err)
+		}
+		list = append(list, body.Scope)
+	}
+	return list
+}
+
+// TestARequestCarriesItsTokensScope: planning, which knows what jobs there are, holds them against it.
+func TestARequestCarriesItsTokensScope(t *testing.T) {
+	o := newOffice(t)
+	token := o.create(TokenRequest{Kinds: []string{MayRead, MayCommand, MayDeploy, MayBuild}, Commands: []string{"greet"}, Expires: o.clock().Add(time.Hour)})
+	give := func(name string) string {
+		return fmt.Sprintf(`{"repository": "acme/shop", "command": {"name": %q}}`, name)
+	}
+	read[RunAccepted](t, o.post(token.Token, give("greet")), 202)
+	if w := o.post(token.Token, give("ship")); w.Code != 403 || !strings.Contains(w.Body.String(), "not for the command ship, but for greet") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	read[RunAccepted](t, o.post(o.token(MayCommand).Token, give("ship")), 202) // whether the operator keeps it is found out by planning
+	want := []*jobs.Scope{{Kinds: []jobs.KindName{jobs.KindDeploy, jobs.KindBuild}, Commands: []string{"greet"}}, {}}
+	if got := o.scopes(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestAsksAreLimited: of each token by itself, whatever becomes of them.
+func TestAsksAreLimited(t *testing.T) {
+	o := newOffice(t)
+	token := o.token(MayDispatch).Token
+	for i := range askBurst {
+		if w := o.post(token, hello, header("Idempotency-Key", fmt.Sprint(i%2))); w.Code != 202 {
+			t.Fatalf("request %d: %d", i, w.Code)
+		}
+	}
+	w := o.post(token, hello)
+	if w.Code != 429 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "60 runs a minute") {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	read[RunAccepted](t, o.post(o.token(MayDispatch).Token, hello), 202)
+	o.later(askEvery)
+	read[RunAccepted](t, o.post(token, hello), 202)
+	if w := o.post(token, hello); w.Code != 429 {
+		t.Errorf("%d", w.Code)
+	}
+}
+
+// TestAnOldKeyStartsNothing: a record that its callback renewed outlives the decision, which would then be made anew.
+func TestAnOldKeyStartsNothing(t *testing.T) {
+	o := newOffice(t)
+	token := o.create(TokenRequest{Kinds: []string{MayDispatch}, Expires: o.clock().Add(100 * 24 * time.Hour)}).Token
+	one := header("Idempotency-Key", "one")
+	first := read[RunAccepted](t, o.post(token, hello, one), 202)
+	o.later(keyLife)
+	if again := read[RunAccepted](t, o.post(token, hello, one), 202); again.ID != first.ID {
+		t.Errorf("%+v, want %+v", again, first)
+	}
+	o.later(time.Second)
+	if w := o.post(token, hello, one); w.Code != 409 || !strings.Contains(w.Body.String(), "too old to be repeated (run "+first.ID+")") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if len(o.inbox.list) != 1 {
+		t.Errorf("%d deliveries", len(o.inbox.list))
+	}
+}
+
 // TestTheOperatorNeedsNoToken: on the admin socket, who asks is the operator, who is not called back.
 func TestTheOperatorNeedsNoToken(t *testing.T) {
 	o := newOffice(t)
@@ -324,6 +400,9 @@ func TestTheOperatorNeedsNoToken(t *testing.T) {
 	accepted := read[RunAccepted](t, send(`{"repository": "acme/shop", "ref": "main", "build": {"jobs": ["image"]}, "by": "root"}`), 202)
 	if record, _, err := o.requests.Get(t.Context(), accepted.ID); err != nil || record.By != "operator root" || record.Token != "" || record.What != "build image on main" {
 		t.Errorf("%+v: %v", record, err)
+	}
+	if scopes := o.scopes(); len(scopes) != 1 || scopes[0] != nil {
+		t.Errorf("the operator is bounded by %+v", scopes)
 	}
 	if w := send(`{"repository": "acme/shop", "build": {}, "by": "root", "callback": {"url": "https://hooks.example.com"}}`); w.Code != 400 {
 		t.Errorf("%d %s", w.Code, w.Body)

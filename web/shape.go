@@ -286,6 +286,10 @@ func what(r jobs.RunInfo) string {
 		return fmt.Sprintf("pull request #%d from a fork", r.PullRequest)
 	case r.PullRequest > 0:
 		return fmt.Sprintf("pull request #%d", r.PullRequest)
+	case r.Asked != nil && r.Asked.Command != "":
+		return jobs.Cut(r.Asked.Command, 100)
+	case r.Event == jobs.EventSchedule:
+		return "schedule on " + r.Branch
 	case r.Tag != "":
 		return "tag " + r.Tag
 	case r.Branch != "":
@@ -332,6 +336,9 @@ func sentence(r Run) string {
 	case jobs.RunSucceeded:
 		if succeeded == 1 {
 			return "The job succeeded in " + span(r.Started, r.Finished) + "."
+		}
+		if succeeded == 0 {
+			return "Nothing was left to be done: all jobs were skipped."
 		}
 		return fmt.Sprintf("All %d jobs succeeded in %s.", succeeded, span(r.Started, r.Finished))
 	case jobs.RunFailed:

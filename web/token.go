@@ -17,13 +17,14 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// What a token may do.
+// The kinds of a token. The first three are kinds of jobs: it may ask for them, and nothing that it asks for runs jobs of others,
+// except that jobs of the kind await go without saying.
 const (
-	MayDispatch = "dispatch"
-	MayBuild    = "build"
-	MayDeploy   = "deploy"
-	MayCommand  = "command"
-	MayRead     = "read" // also what the token did not start
+	MayDispatch = string(jobs.KindDispatch)
+	MayBuild    = string(jobs.KindBuild)
+	MayDeploy   = string(jobs.KindDeploy)
+	MayCommand  = "command" // give commands of the pipeline's, whose jobs are of the token's kinds
+	MayRead     = "read"    // also what the token did not start
 )
 
 var tokenKinds = []string{MayDispatch, MayBuild, MayDeploy, MayCommand, MayRead}
@@ -32,22 +33,24 @@ var tokenKinds = []string{MayDispatch, MayBuild, MayDeploy, MayCommand, MayRead}
 const (
 	MaxTokenLife  = 366 * 24 * time.Hour
 	maxTokens     = 1000
-	maxTokenScope = 50                  // patterns
+	maxTokenScope = 50                  // patterns, and commands
 	tokensKept    = 90 * 24 * time.Hour // after they stopped working, for the list
 	usedEvery     = time.Hour           // how exactly it is known when a token was used last
 )
 
 // TokenInfo is what may be told about a token.
 type TokenInfo struct {
-	ID           string    `json:"id"`
-	Name         string    `json:"name"`
-	Repositories []string  `json:"repositories"` // patterns of owner/name
-	Kinds        []string  `json:"kinds"`
-	Created      time.Time `json:"created"`
-	By           string    `json:"by,omitempty"`
-	Expires      time.Time `json:"expires"`
-	Revoked      time.Time `json:"revoked,omitzero"`
-	Used         time.Time `json:"used,omitzero"` // last, to the hour
+	ID           string   `json:"id"`
+	Name         string   `json:"name"`
+	Repositories []string `json:"repositories"` // patterns of owner/name
+	Kinds        []string `json:"kinds"`
+	// Commands are the commands that it may give; none for all that the operator does not keep for some people.
+	Commands []string  `json:"commands,omitempty"`
+	Created  time.Time `json:"created"`
+	By       string    `json:"by,omitempty"`
+	Expires  time.Time `json:"expires"`
+	Revoked  time.Time `json:"revoked,omitzero"`
+	Used     time.Time `json:"used,omitzero"` // last, to the hour
 }
 
 // State is active, expired or revoked.
@@ -70,11 +73,23 @@ type Token struct {
 	Callback string `json:"callback,omitempty"`
 }
 
+// scope is what requests with the token may start.
+func (t Token) scope() *jobs.Scope {
+	s := &jobs.Scope{Commands: t.Commands}
+	for _, kind := range t.Kinds {
+		if kind == MayBuild || kind == MayDeploy || kind == MayDispatch {
+			s.Kinds = append(s.Kinds, jobs.KindName(kind))
+		}
+	}
+	return s
+}
+
 // TokenRequest asks for a token.
 type TokenRequest struct {
 	Name         string    `json:"name"`
 	Repositories []string  `json:"repositories"`
 	Kinds        []string  `json:"kinds"`
+	Commands     []string  `json:"commands,omitempty"` // see TokenInfo
 	Expires      time.Time `json:"expires"`
 	By           string    `json:"by"`
 	// Callback is what callbacks shall be signed with; default: a secret made here.
@@ -96,7 +111,10 @@ type Tokens struct {
 	Now   func() time.Time
 }
 
-var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}$`)
+var (
+	tokenName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}$`)
+	commandName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`) // as pipelines declare them
+)
 
 // Create makes a token. What can't be made is a *jobs.Refusal.
 func (t Tokens) Create(ctx context.Context, r TokenRequest) (NewToken, error) {
@@ -108,7 +126,7 @@ func (t Tokens) Create(ctx context.Context, r TokenRequest) (NewToken, error) {
 		return NewToken{}, err
 	}
 	info := TokenInfo{
-		ID: strings.ToLower(rand.Text()[:12]), Name: r.Name, Repositories: r.Repositories, Kinds: r.Kinds,
+		ID: strings.ToLower(rand.Text()[:12]), Name: r.Name, Repositories: r.Repositories, Kinds: r.Kinds, Commands: r.Commands,
 		Created: now, By: jobs.Cut(r.By, 100), Expires: r.Expires.UTC(),
 	}
 	secret := newSecret()
@@ -148,6 +166,17 @@ func (r TokenRequest) check(now time.Time) error {
 	for _, kind := range r.Kinds {
 		if !slices.Contains(tokenKinds, kind) {
 			return fault("A token can't have the kind %q: there are %s.", jobs.Cut(kind, 40), strings.Join(tokenKinds, ", "))
+		}
+	}
+	switch {
+	case len(r.Commands) > 0 && !slices.Contains(r.Kinds, MayCommand):
+		return fault("A token gives commands when it has the kind %s.", MayCommand)
+	case len(r.Commands) > maxTokenScope:
+		return fault("Name up to %d commands.", maxTokenScope)
+	}
+	for _, name := range r.Commands {
+		if !commandName.MatchString(name) {
+			return fault("%q can't be a command: write its name in lower case, without the slash.", jobs.Cut(name, 40))
 		}
 	}
 	return nil

@@ -1,9 +1,11 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,6 +95,10 @@ func TestTokensThatAreNotMade(t *testing.T) {
 		"no end":          func(r *TokenRequest) { r.Expires = time.Time{} },
 		"over a year":     func(r *TokenRequest) { r.Expires = o.clock().Add(MaxTokenLife + time.Second) },
 		"a short secret":  func(r *TokenRequest) { r.Callback = "short" },
+		"no such right":   func(r *TokenRequest) { r.Commands = []string{"greet"} },
+		"no command": func(r *TokenRequest) {
+			r.Kinds, r.Commands = []string{MayCommand}, []string{"/greet"}
+		},
 	} {
 		r := good
 		spoil(&r)
@@ -106,7 +112,8 @@ func TestTokensThatAreNotMade(t *testing.T) {
 	}
 }
 
-// TestFailedAuthenticationIsLimited: by address; behind a proxy here, by what the proxy says, not by what the client says.
+// TestFailedAuthenticationIsLimited: by address; behind a proxy here, by what the proxy says, not by what the client says. A token that
+// works is let in from everywhere: behind a proxy elsewhere all clients have one address.
 func TestFailedAuthenticationIsLimited(t *testing.T) {
 	o := newOffice(t)
 	good := o.token(MayRead).Token
@@ -122,19 +129,47 @@ func TestFailedAuthenticationIsLimited(t *testing.T) {
 		want        int
 	}{
 		"the same":              {bad, "192.0.2.1", 429},
-		"the same, a good one":  {good, "x, 192.0.2.1", 429},
+		"the same, malformed":   {"x", "192.0.2.1", 429},
+		"the same, a good one":  {good, "x, 192.0.2.1", 200},
 		"the same, none":        {"", "192.0.2.1", 200},
 		"another":               {good, "192.0.2.1, 192.0.2.2", 200},
 		"a wrong one elsewhere": {bad, "2001:db8::1", 401},
 	} {
 		w := o.get(c.token, "/api/v1/runs?repository=acme/shop", via(c.from))
-		if w.Code != c.want || c.want == 429 && w.Header().Get("Retry-After") == "" {
-			t.Errorf("%s: %d, want %d", name, w.Code, c.want)
+		if w.Code != c.want || c.want == 429 && w.Header().Get("Retry-After") != "6" {
+			t.Errorf("%s: %d, want %d, %v", name, w.Code, c.want, w.Header())
 		}
 	}
 	o.later(failEvery)
-	if w := o.get(good, "/api/v1/runs?repository=acme/shop", via("192.0.2.1")); w.Code != 200 {
+	if w := o.get(bad, "/api/v1/runs?repository=acme/shop", via("192.0.2.1")); w.Code != 401 {
 		t.Errorf("after a while: %d", w.Code)
+	}
+}
+
+// lookups counts how often the store is asked for a token.
+type lookups struct {
+	jobs.Set[Token]
+	n atomic.Int64
+}
+
+func (l *lookups) Get(ctx context.Context, key string) (Token, uint64, error) {
+	l.n.Add(1)
+	return l.Set.Get(ctx, key)
+}
+
+// TestWhatIsNoTokenReachesNoStore: whatever else somebody sends costs a comparison.
+func TestWhatIsNoTokenReachesNoStore(t *testing.T) {
+	o := newOffice(t)
+	seen := &lookups{Set: o.tokens}
+	o.server.o.Writing.Tokens = seen
+	for _, text := range []string{"x", "slp_", "slp_abcdefgh_short", "slp_abc.defgh_" + strings.Repeat("0", 64), "slp_" + strings.Repeat("a", 21) + "_" + strings.Repeat("0", 64)} {
+		o.get(text, "/api/v1/runs?repository=acme/shop")
+	}
+	if n := seen.n.Load(); n != 0 {
+		t.Errorf("%d were looked up", n)
+	}
+	if o.get(o.token(MayRead).Token, "/api/v1/runs?repository=acme/shop"); seen.n.Load() == 0 {
+		t.Error("nothing is counted")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -78,7 +79,7 @@ type Options struct {
 	// Ledger tells what may still be asked of GitHub, what is held back first. Optional.
 	Ledger  func() []jobs.LedgerEntry
 	Metrics *Metrics // what /metrics shows; default: a new set
-	// MaxStreams bounds how many live connections are open at once. Default 256.
+	// MaxStreams bounds how many live connections are open at once. Machines that wait get no more than half of them. Default 256.
 	MaxStreams int
 	// Writing is what the API takes requests with; without it, it is for reading only.
 	Writing *Writing
@@ -99,8 +100,10 @@ type Server struct {
 	close     context.CancelFunc
 	health    health
 	pace      pace
-	failures  *throttle // of authentication
-	describes []byte    // openapi.yaml as JSON
+	failures  *throttle[netip.Prefix] // of authentication, by address
+	asks      *throttle[string]       // for runs, by token
+	waits     waits
+	describes []byte // openapi.yaml as JSON
 }
 
 // Limits of what one answer holds.
@@ -163,7 +166,8 @@ func New(o Options) (*Server, error) {
 			s.hosts[hostKey(h)] = true
 		}
 	}
-	s.failures = newThrottle()
+	s.failures = newThrottle[netip.Prefix](failAddresses, failBurst, failEvery)
+	s.asks = newThrottle[string](maxTokens, askBurst, askEvery)
 	var err error
 	if s.describes, err = description(); err != nil {
 		return nil, err

@@ -21,15 +21,15 @@ import (
 
 // What a machine does with the API in a script.
 
-// token NAME REPOSITORIES KINDS [EXPIRES]: makes a token; $TOKEN, $TOKENID and $CALLBACK are it, its ID and what signs callbacks.
+// token NAME REPOSITORIES KINDS [COMMANDS]: makes a token; $TOKEN, $TOKENID and $CALLBACK are it, its ID and what signs callbacks.
 func cmdToken(ts *testscript.TestScript, _ bool, args []string) {
-	arguments(ts, args, 3, 4, "token NAME REPOSITORIES KINDS [EXPIRES]")
+	arguments(ts, args, 3, 4, "token NAME REPOSITORIES KINDS [COMMANDS]")
 	w := worldOf(ts)
 	p, err := w.any()
 	must(ts, err)
 	ctx, cancel := patient()
 	defer cancel()
-	out, err := w.call(ctx, p, "token", "create", args[0], "--repositories", args[1], "--kinds", args[2], "--expires", append(args, "1h")[3], "-o", "json")
+	out, err := w.call(ctx, p, "token", "create", args[0], "--repositories", args[1], "--kinds", args[2], "--commands", append(args, "")[3], "--expires", "1h", "-o", "json")
 	must(ts, err)
 	var made web.NewToken
 	must(ts, json.Unmarshal([]byte(out), &made))

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,12 +31,19 @@ func tokenCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a token, and print it this once", Args: cobra.ExactArgs(1),
 		Long: `Make a token with which a machine starts runs by the API (POST /api/v1/runs), within its scope: patterns of repositories, and
-what it may ask for. Only a hash of it is kept: it is printed this once. With it a secret is made that callbacks are signed with.`,
-		Example: "  slipway token create nightly --repositories 'acme/*' --kinds dispatch,read --expires 30d",
+what it may do. Only a hash of it is kept: it is printed this once. With it a secret is made that callbacks are signed with.
+
+The kinds build, deploy and dispatch are those of the jobs that it may start; nothing that it asks for runs jobs of another kind,
+other than await. command lets it give commands that pipelines declare, whose jobs are of these kinds: all but those that the
+operator keeps for some people (commands in config.yaml), or with --commands only and also those. read lets it see what others
+started.`,
+		Example: `  slipway token create nightly --repositories 'acme/*' --kinds dispatch,read --expires 30d
+  slipway token create ship --repositories acme/shop --kinds build,deploy,command --commands ship --expires 30d`,
 	}
 	dial := socketFlags(cmd)
 	cmd.Flags().StringSliceVar(&request.Repositories, "repositories", nil, "patterns of the repositories it is for, such as acme/*,!acme/secret")
-	cmd.Flags().StringSliceVar(&request.Kinds, "kinds", nil, "what it may do: dispatch, build, deploy, command; read: see what others started, too")
+	cmd.Flags().StringSliceVar(&request.Kinds, "kinds", nil, "what it may do: dispatch, build, deploy, command, read")
+	cmd.Flags().StringSliceVar(&request.Commands, "commands", nil, "with the kind command: the commands that it may give, also those kept for some people")
 	cmd.Flags().StringVar(&expires, "expires", "", "for how long it works, such as 30d or 720h; at most a year")
 	cmd.Flags().StringVar(&callback, "callback-secret-file", "", "sign callbacks with the secret in this file, instead of one that is made")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
@@ -80,10 +88,19 @@ It is shown this once:
 What callbacks are signed with, shown this once, too:
 
   %s
-`, made.ID, made.Name, strings.Join(made.Kinds, ", "), strings.Join(made.Repositories, ", "), made.Expires.Format(time.RFC3339), made.Token, made.Callback)
+`, made.ID, made.Name, strings.Join(rights(made.TokenInfo), ", "), strings.Join(made.Repositories, ", "), made.Expires.Format(time.RFC3339), made.Token, made.Callback)
 		return err
 	}
 	return cmd
+}
+
+// rights are a token's kinds, the kind command with the commands that it is for, if only these.
+func rights(t web.TokenInfo) []string {
+	list := slices.Clone(t.Kinds)
+	if i := slices.Index(list, web.MayCommand); i >= 0 && len(t.Commands) > 0 {
+		list[i] += ":" + strings.Join(t.Commands, "+")
+	}
+	return list
 }
 
 // lifeOf reads a time of Go's form, or a number of days.
@@ -123,7 +140,7 @@ func tokenListCommand() *cobra.Command {
 				if !t.Used.IsZero() {
 					used = t.Used.Format(time.RFC3339)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, t.State(time.Now()), strings.Join(t.Kinds, ","),
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Name, t.State(time.Now()), strings.Join(rights(t), ","),
 					strings.Join(t.Repositories, ","), t.Expires.Format(time.RFC3339), used)
 			}
 			return nil

@@ -139,3 +139,74 @@ func TestFurtherAttempt(t *testing.T) {
 		})
 	}
 }
+
+// TestFurtherAttemptIsNotTheOneBefore: the workflow run that GitHub refuses to run again is not the new one, however young it is.
+func TestFurtherAttemptIsNotTheOneBefore(t *testing.T) {
+	for _, marked := range []bool{false, true} {
+		w := newWorld(t)
+		if marked {
+			w.github.files[".github/workflows/hello.yaml"] = "inputs: {slipway_run: {}}"
+		}
+		w.github.answer, w.github.conclusions = nameless, []string{"failure"}
+		task := w.task("greet", hello("greet"))
+		w.want(w.finish(task), jobs.Failure, "hello failed")
+		w.github.runs[0].created = w.clock.Add(-10 * time.Second) // it failed at once
+		w.github.conclusions, w.github.rerunAnswer = []string{"success"}, refused
+		w.github.runs[0].cancelled = true // so that it stays over, and not well
+		again(&task)
+		w.want(w.finish(task), jobs.Success, "hello succeeded")
+		if r := w.record(task); r.ID != 102 || len(w.github.runs) != 2 {
+			t.Errorf("follows %d of %d", r.ID, len(w.github.runs))
+		}
+	}
+}
+
+// TestFurtherAttemptAfterACrash: the workflow run that was claimed and then left, because it went well meanwhile, is not the new one.
+func TestFurtherAttemptAfterACrash(t *testing.T) {
+	w := newWorld(t)
+	w.github.answer = nameless
+	task := w.task("greet", hello("greet"))
+	w.until(task, "running: build")
+	w.stop(task, jobs.Stop{Reason: "superseded", Superseded: true})
+	again(&task)
+	w.github.trap = func(point string) {
+		if point == "updated lane" {
+			panic(errCrash)
+		}
+	}
+	w.step(task)
+	w.github.trap = func(string) {}
+	w.clock = w.clock.Add(time.Minute)
+	w.github.runs[0].created = w.clock.Add(-10 * time.Second)
+	w.want(w.finish(task), jobs.Success, "hello succeeded")
+	if r := w.record(task); r.ID != 102 || len(w.github.runs) != 2 {
+		t.Errorf("follows %d of %d", r.ID, len(w.github.runs))
+	}
+}
+
+// TestWhoStoodStillDoesNotRunItAgain: nobody asks for another attempt after the job was given up on it.
+func TestWhoStoodStillDoesNotRunItAgain(t *testing.T) {
+	w := newWorld(t)
+	w.github.conclusions = []string{"failure"}
+	task := w.task("greet", `{"workflow": "hello.yaml", "retry_failed_jobs": 1}`)
+	stood := false
+	w.github.trap = func(point string) {
+		if !stood && point == "updated record" && w.record(task).Want != 0 {
+			stood = true
+			w.clock = w.clock.Add(4 * time.Minute)
+			w.want(w.finish(task), jobs.Failure, "hello failed")
+		}
+	}
+	for range 20 {
+		if _, err := w.call(task, nil); stood {
+			if err == nil || !strings.Contains(err.Error(), "another worker") {
+				t.Errorf("goes on: %v", err)
+			}
+			break
+		}
+		w.clock = w.clock.Add(10 * time.Second)
+	}
+	if !stood || w.github.calls["rerun failed"] != 0 {
+		t.Errorf("stood still: %v; asked %d times", stood, w.github.calls["rerun failed"])
+	}
+}

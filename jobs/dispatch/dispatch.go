@@ -80,7 +80,8 @@ type Options struct {
 
 	// Match reports whether a name matches a pattern of a grant.
 	Match func(pattern, name string) bool
-	// Check holds inputs against what a workflow takes, and fills in its defaults. A fault is a sentence.
+	// Check holds inputs against what a workflow takes, and returns them as GitHub is sent them; the defaults of those that are
+	// missing are GitHub's to fill in. A fault is a sentence.
 	Check func(file jobs.WorkflowFile, inputs map[string]any) (prepared map[string]string, fault string)
 	// Marker is the name of the input that a workflow offers for a mark by which its run is known again, or "".
 	Marker func(file jobs.WorkflowFile) (input string)
@@ -118,7 +119,8 @@ type session struct {
 	spec     jobs.DispatchSpec
 	timeout  time.Duration
 	rec      Record
-	revision uint64 // of rec; 0 when it is not stored yet
+	revision uint64    // of rec; 0 when it is not stored yet
+	turn     time.Time // since when this call has the turn to dispatch
 }
 
 // Run takes the job's next step.

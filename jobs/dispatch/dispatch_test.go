@@ -125,14 +125,17 @@ func TestDispatchRefuses(t *testing.T) {
 		"another repository":         {`{"workflow": "hello.yaml", "repository": "acme/secret"}`, nil, "acme/shop may not dispatch workflows of acme/secret"},
 		"a file that is not granted": {`{"workflow": "other.yaml", "repository": "Acme/Infra"}`, nil, "may dispatch hello* of acme/infra, not other.yaml"},
 		"a ref that is not granted":  {`{"workflow": "hello.yaml", "repository": "acme/infra", "ref": "main"}`, nil, "on trunk, not on main"},
-		"a commit":                   {`{"workflow": "hello.yaml", "ref": "` + sha + `"}`, nil, "on branches and tags only"},
-		"a file that is not there":   {`{"workflow": "none.yaml"}`, nil, "there is no .github/workflows/none.yaml at aaaaaaaaaaaa"},
-		"a path":                     {`{"workflow": "../../x.yaml"}`, nil, "neither the name of a file"},
-		"a wrong input":              {`{"workflow": "hello.yaml", "inputs": {"wrong": 1}}`, nil, "hello.yaml was not dispatched: hello.yaml takes no input wrong"},
-		"a long timeout":             {`{"workflow": "hello.yaml", "timeout": "25h"}`, nil, "at most 24h"},
-		"many retries":               {`{"workflow": "hello.yaml", "retry_failed_jobs": 6}`, nil, "it may be 0 to 5"},
-		"an unknown field":           {`{"workflwo": "hello.yaml"}`, nil, "can't be read"},
-		"a fork's branch":            {hello("x"), func(t *jobs.Task) { t.Run.Fork = true }, "is in a fork"},
+		"a file that is taken away": {hello("x"), func(t *jobs.Task) {
+			t.Grant.Workflows = []jobs.WorkflowGrant{{Repository: "acme/shop", Files: []string{"*.yaml", "!hello.yaml"}}}
+		}, "not hello.yaml"},
+		"a commit":                 {`{"workflow": "hello.yaml", "ref": "` + sha + `"}`, nil, "on branches and tags only"},
+		"a file that is not there": {`{"workflow": "none.yaml"}`, nil, "there is no .github/workflows/none.yaml at aaaaaaaaaaaa"},
+		"a path":                   {`{"workflow": "../../x.yaml"}`, nil, "neither the name of a file"},
+		"a wrong input":            {`{"workflow": "hello.yaml", "inputs": {"wrong": 1}}`, nil, "hello.yaml was not dispatched: hello.yaml takes no input wrong"},
+		"a long timeout":           {`{"workflow": "hello.yaml", "timeout": "25h"}`, nil, "at most 24h"},
+		"many retries":             {`{"workflow": "hello.yaml", "retry_failed_jobs": 6}`, nil, "it may be 0 to 5"},
+		"an unknown field":         {`{"workflwo": "hello.yaml"}`, nil, "can't be read"},
+		"a fork's branch":          {hello("x"), func(t *jobs.Task) { t.Run.Fork = true }, "is in a fork"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

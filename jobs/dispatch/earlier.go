@@ -24,6 +24,9 @@ func (s *session) resume(ctx context.Context) error {
 		return s.anew(ctx, "")
 	case err != nil:
 		return fmt.Errorf("read how far the attempt before came: %w", err)
+	}
+	s.rec.Left = before.ID // until it is taken
+	switch {
 	case before.ID == 0 || before.Moved != "" || before.Ended == jobs.Success || before.Ended == jobs.Neutral || before.Ended == jobs.Skipped:
 		return s.anew(ctx, "")
 	case before.Repository.ID != s.rec.Repository.ID || before.Workflow != s.rec.Workflow || before.Ref != s.rec.Ref:
@@ -51,6 +54,7 @@ func (s *session) resume(ctx context.Context) error {
 	}
 	s.rec.ID, s.rec.URL, s.rec.Attempt, s.rec.Claimed = run.ID, run.URL, max(run.Attempt, 1), true
 	s.rec.Sent, s.rec.Inputs, s.rec.Mark, s.rec.Earlier = s.Now(), nil, before.Mark, earlierTaken
+	s.rec.Left = 0
 	s.rec.Again = run.Over() || before.Cancelled // else it was only left alone, and goes on
 	fmt.Fprintf(s.task.Log, "going on with the workflow run of the attempt before, %d\n", run.ID)
 	return s.save(ctx)
@@ -84,7 +88,7 @@ func (s *session) repeat(ctx context.Context, run jobs.WorkflowRun) error {
 	}
 	fresh := Record{
 		Run: s.rec.Run, Job: s.rec.Job, Installation: s.rec.Installation, Repository: s.rec.Repository, Workflow: s.rec.Workflow, Ref: s.rec.Ref,
-		Own: s.rec.Own, Earlier: earlierLeft, Note: "It is started anew, because the attempt before can't be run again: " + refusal.Sentence,
+		Own: s.rec.Own, Earlier: earlierLeft, Left: s.rec.ID, Note: "It is started anew, because the attempt before can't be run again: " + refusal.Sentence,
 	}
 	s.rec = fresh // stored when it is whole
 	file, err := s.file(ctx)
@@ -100,7 +104,9 @@ func (s *session) repeat(ctx context.Context, run jobs.WorkflowRun) error {
 
 // rerun asks GitHub for another attempt of the workflow run: of the jobs that failed, or of the whole. That it was asked is written
 // down first; an answer that does not come is sought in the run's own count of its attempts.
-func (s *session) rerun(ctx context.Context, whole bool) error {
+func (s *session) rerun(job context.Context, whole bool) error {
+	ctx, cancel := context.WithTimeout(job, sending)
+	defer cancel()
 	before := s.rec
 	s.rec.Want, s.rec.Asked, s.rec.Again = s.rec.Attempt+1, s.Now(), false
 	if err := s.save(ctx); err != nil {
@@ -111,16 +117,19 @@ func (s *session) rerun(ctx context.Context, whole bool) error {
 		again, what = s.Control.RerunWorkflow, "all jobs"
 	}
 	fmt.Fprintf(s.task.Log, "running %s of workflow run %d again\n", what, s.rec.ID)
-	err := again(ctx, s.rec.Installation, s.rec.Repository, s.rec.ID)
+	err := s.prompt(s.rec.Asked)
+	if err == nil {
+		err = again(ctx, s.rec.Installation, s.rec.Repository, s.rec.ID)
+	}
 	switch {
 	case err == nil:
-		return s.begin(ctx)
+		return s.begin(job)
 	case unclear(ctx, err):
 		fmt.Fprintln(s.task.Log, "no clear answer came from GitHub; looking whether there is another attempt")
-		return ctx.Err()
+		return job.Err()
 	}
 	s.rec = before // surely nothing was done
-	if noted := s.save(context.WithoutCancel(ctx)); noted != nil {
+	if noted := s.save(context.WithoutCancel(job)); noted != nil {
 		return noted
 	}
 	return fmt.Errorf("run %s of workflow run %d again: %w", what, s.rec.ID, err)

@@ -85,7 +85,7 @@ func (s *session) candidates(ctx context.Context) (list []jobs.WorkflowRun, sure
 		return nil, false, fmt.Errorf("look for the workflow run of %s: %w", r.Workflow, err)
 	}
 	for _, run := range runs {
-		if run.Created.Before(from.Truncate(time.Second)) || run.Created.After(to) || run.Branch != "" && run.Branch != r.branch() {
+		if run.ID == r.Left || run.Created.Before(from.Truncate(time.Second)) || run.Created.After(to) || run.Branch != "" && run.Branch != r.branch() {
 			continue
 		}
 		owner, _, err := s.owner(ctx, run.ID)

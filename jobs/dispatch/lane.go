@@ -18,8 +18,11 @@ type Lane struct {
 	Since time.Time `json:"since"`
 }
 
-// laneWait is how long a job waits before it asks again whether it is its turn.
-const laneWait = 2 * time.Second
+// How long a job waits before it asks again whether it is its turn: the longer, the longer the other has had it.
+const (
+	laneWait     = 5 * time.Second
+	laneWaitMost = 15 * time.Second
+)
 
 func laneKey(repository int64, workflow, branch string) string {
 	return fmt.Sprintf("lane.%d.%s", repository, digest(strings.ToLower(workflow), branch))
@@ -34,10 +37,11 @@ func (s *session) me() Lane { return Lane{Run: s.task.Run.ID, Job: s.task.Job, S
 // enter takes the turn to dispatch. Without it, it could not be told which of two workflow runs is whose.
 func (s *session) enter(ctx context.Context) error {
 	key := laneKey(s.rec.Repository.ID, s.rec.Workflow, s.rec.branch())
+	me := s.me()
 	lane, revision, err := s.Lanes.Get(ctx, key)
 	switch {
 	case errors.Is(err, jobs.ErrNotFound):
-		_, err = s.Lanes.Create(ctx, key, s.me())
+		_, err = s.Lanes.Create(ctx, key, me)
 	case err != nil:
 	case !s.mine(lane):
 		free, looked := s.left(ctx, lane)
@@ -45,12 +49,13 @@ func (s *session) enter(ctx context.Context) error {
 			return looked
 		}
 		if !free {
-			return &jobs.Later{After: laneWait, Reason: fmt.Sprintf("%s of run %s dispatches %s on %s; one goes after the other until its workflow run is known",
+			after := min(laneWait+max(me.Since.Sub(lane.Since), 0)/6, laneWaitMost)
+			return &jobs.Later{After: after, Reason: fmt.Sprintf("%s of run %s dispatches %s on %s; one goes after the other until its workflow run is known",
 				lane.Job, lane.Run, s.rec.Workflow, s.rec.branch())}
 		}
-		_, err = s.Lanes.Update(ctx, key, s.me(), revision)
+		_, err = s.Lanes.Update(ctx, key, me, revision)
 	default: // ours, but we sent nothing: the time counts from now
-		_, err = s.Lanes.Update(ctx, key, s.me(), revision)
+		_, err = s.Lanes.Update(ctx, key, me, revision)
 	}
 	if errors.Is(err, jobs.ErrExists) || errors.Is(err, jobs.ErrConflict) {
 		return &jobs.Later{After: laneWait, Reason: fmt.Sprintf("another job dispatches %s on %s", s.rec.Workflow, s.rec.branch())}
@@ -58,6 +63,7 @@ func (s *session) enter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for the turn to dispatch %s: %w", s.rec.Workflow, err)
 	}
+	s.turn = me.Since
 	return nil
 }
 

@@ -38,20 +38,9 @@ func refuse(format string, args ...any) error {
 func decode(data []byte) (spec jobs.DispatchSpec, timeout time.Duration, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	d.UseNumber()
+	d.UseNumber() // numbers among the inputs stay as they are written
 	if err := d.Decode(&spec); err != nil {
 		return spec, 0, &jobs.Refusal{Sentence: "the dispatch spec of this run can't be read", Cause: err}
-	}
-	for name, value := range spec.Inputs {
-		n, ok := value.(json.Number)
-		if !ok {
-			continue
-		}
-		if whole, err := n.Int64(); err == nil {
-			spec.Inputs[name] = whole
-		} else if f, err := n.Float64(); err == nil {
-			spec.Inputs[name] = f
-		}
 	}
 	if timeout = defaultTimeout; spec.Timeout != "" {
 		timeout, err = time.ParseDuration(spec.Timeout)

@@ -29,6 +29,7 @@ type Record struct {
 	// Earlier says what became of the workflow run of the attempt before: "taken", or that it was left: "left".
 	Earlier string `json:"earlier,omitempty"`
 	Note    string `json:"note,omitempty"` // a sentence about it for people
+	Left    int64  `json:"left,omitempty"` // the workflow run that was left: it is not the one that is started then
 
 	// The one request.
 	Sent       time.Time   `json:"sent,omitzero"` // when it was about to be sent; zero while it surely was not
@@ -64,6 +65,7 @@ type Record struct {
 	Cancelled bool            `json:"cancelled,omitempty"` // by us, or that was tried
 	Became    string          `json:"became,omitempty"`    // what the workflow run became by it
 	Ended     jobs.Conclusion `json:"ended,omitempty"`
+	Why       string          `json:"why,omitempty"` // it ended without having started anything: the summary
 }
 
 // A Candidate is a workflow run that may be the one that was asked for.

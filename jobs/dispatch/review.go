@@ -57,19 +57,22 @@ func (s *session) reviews(ctx context.Context, run jobs.WorkflowRun) error {
 	return nil
 }
 
-// approve carries an order out: once, and only for what was shown when it was given.
-func (s *session) approve(ctx context.Context, o jobs.Order) error {
+// approve carries an order out: once, and only for the environments it names, as far as they were shown when it was given.
+func (s *session) approve(job context.Context, o jobs.Order) error {
+	ctx, cancel := context.WithTimeout(job, sending)
+	defer cancel()
+	written := s.Now()
 	before := s.rec
 	var meant []Wait
 	for _, w := range s.rec.Waits {
-		if !w.Since.After(o.Time) {
+		if slices.Contains(o.Names, w.Name) && !w.Since.After(o.Time) {
 			meant = append(meant, w)
 		}
 	}
 	s.rec.Orders = append(slices.Clone(s.rec.Orders), o.Cause)
 	s.rec.Orders = s.rec.Orders[max(len(s.rec.Orders)-maxOrders, 0):]
 	if len(meant) == 0 {
-		fmt.Fprintf(s.task.Log, "%s approved, and nothing waits for it any more\n", o.By.Login)
+		fmt.Fprintf(s.task.Log, "%s approved %s, and nothing waits for it any more\n", o.By.Login, strings.Join(o.Names, ", "))
 		return s.save(ctx)
 	}
 	names := make([]string, len(meant))
@@ -82,7 +85,11 @@ func (s *session) approve(ctx context.Context, o jobs.Order) error {
 	}
 	var refused []string
 	for _, w := range meant {
-		err := s.Reviews.ApproveDeployments(ctx, s.rec.Installation, s.rec.Repository, s.rec.ID, []int64{w.ID}, fmt.Sprintf("Approved by @%s through Slipway", o.By.Login))
+		err := s.prompt(written)
+		if err == nil {
+			comment := fmt.Sprintf("Approved by @%s through Slipway", o.By.Login)
+			err = s.Reviews.ApproveDeployments(ctx, s.rec.Installation, s.rec.Repository, s.rec.ID, []int64{w.ID}, comment)
+		}
 		var refusal *jobs.Refusal
 		switch {
 		case err == nil:
@@ -90,15 +97,15 @@ func (s *session) approve(ctx context.Context, o jobs.Order) error {
 			s.rec.Waits = slices.DeleteFunc(slices.Clone(s.rec.Waits), func(known Wait) bool { return known.ID == w.ID })
 		case unclear(ctx, err):
 			fmt.Fprintln(s.task.Log, s.rec.Answer)
-			return ctx.Err()
+			return job.Err()
 		case errors.As(err, &refusal):
 			refused = append(refused, fmt.Sprintf("GitHub does not let the App approve %s: %s; approve it there", w.Name, strings.TrimSuffix(refusal.Sentence, ".")))
 			fmt.Fprintf(s.task.Log, "%s: %s\n", refused[len(refused)-1], s.rec.URL)
 		default: // surely not done: the order stands for what is left of it
 			s.rec.Orders, s.rec.Answer = before.Orders, before.Answer
-			return errors.Join(err, s.save(context.WithoutCancel(ctx)))
+			return errors.Join(err, s.save(context.WithoutCancel(job)))
 		}
 	}
 	s.rec.Answer = strings.Join(refused, "; ")
-	return s.save(ctx)
+	return s.save(job)
 }

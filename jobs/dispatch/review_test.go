@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 )
 
 func approval(w *world, cause string) jobs.Order {
-	return jobs.Order{Do: jobs.OrderApprove, By: jobs.Actor{ID: 1, Login: "alice"}, Cause: cause, Time: w.clock}
+	return jobs.Order{Do: jobs.OrderApprove, By: jobs.Actor{ID: 1, Login: "alice"}, Names: []string{"production"}, Cause: cause, Time: w.clock}
 }
 
 func TestApproval(t *testing.T) {
@@ -104,5 +105,78 @@ func TestApprovalAfterACrash(t *testing.T) {
 		if n < at {
 			break
 		}
+	}
+}
+
+// gates are environments that a workflow run waits for at the same time.
+type gates struct {
+	open     []jobs.PendingDeployment
+	approved []int64
+}
+
+func (g *gates) PendingDeployments(context.Context, int64, jobs.Repository, int64) ([]jobs.PendingDeployment, error) {
+	return slices.Clone(g.open), nil
+}
+
+func (g *gates) ApproveDeployments(_ context.Context, _ int64, _ jobs.Repository, _ int64, environments []int64, _ string) error {
+	g.approved = append(g.approved, environments...)
+	g.open = slices.DeleteFunc(g.open, func(p jobs.PendingDeployment) bool { return slices.Contains(environments, p.ID) })
+	return nil
+}
+
+func TestApprovalOfOneOfTwo(t *testing.T) {
+	for name, c := range map[string]struct {
+		names    []string
+		approved []int64
+		awaits   []string
+	}{
+		"staging":           {[]string{"staging"}, []int64{8}, []string{"production"}},
+		"both":              {[]string{"staging", "production"}, []int64{8, 9}, nil},
+		"another":           {[]string{"preview"}, nil, []string{"staging", "production"}},
+		"none that is told": {nil, nil, []string{"staging", "production"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.github.review = "staging" // so that it stands at waiting
+			both := &gates{open: []jobs.PendingDeployment{{ID: 8, Name: "staging", MayApprove: true}, {ID: 9, Name: "production", MayApprove: true}}}
+			w.reviews = both
+			task := w.task("greet", hello("greet"))
+			w.until(task, "waits for approval of staging, production on GitHub")
+			order := approval(w, "comment-1-1")
+			order.Names = c.names
+			task.Orders = []jobs.Order{order}
+			for range 3 {
+				later := w.until(task, "hello: ")
+				if !slices.Equal(later.Awaits, c.awaits) {
+					t.Errorf("awaits %q, want %q", later.Awaits, c.awaits)
+				}
+			}
+			if !slices.Equal(both.approved, c.approved) {
+				t.Errorf("approved %v, want %v", both.approved, c.approved)
+			}
+		})
+	}
+}
+
+// TestApprovalByWhoStoodStill: what waits by then may be another thing than what was approved.
+func TestApprovalByWhoStoodStill(t *testing.T) {
+	w := newWorld(t)
+	w.github.review = "production"
+	task := w.task("greet", hello("greet"))
+	w.until(task, "waits for approval")
+	task.Orders = []jobs.Order{approval(w, "click-1")}
+	stood := false
+	w.github.trap = func(point string) {
+		if !stood && point == "updated record" && strings.Contains(w.record(task).Answer, "was sent to GitHub") {
+			stood = true
+			w.clock = w.clock.Add(2 * time.Minute)
+		}
+	}
+	if _, err := w.call(task, nil); !stood || err == nil || w.github.calls["approve"] != 0 {
+		t.Errorf("stood still: %v; asked %d times: %v", stood, w.github.calls["approve"], err)
+	}
+	w.want(w.finish(task), jobs.Success, "hello succeeded") // nobody else went on with it: the order stands
+	if w.github.calls["approve"] != 1 {
+		t.Errorf("asked %d times", w.github.calls["approve"])
 	}
 }

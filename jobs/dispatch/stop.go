@@ -25,18 +25,12 @@ func (k *kind) Stop(ctx context.Context, task jobs.Task, stop jobs.Stop) (jobs.R
 }
 
 func (s *session) stop(ctx context.Context, stop jobs.Stop) (*jobs.Result, error) {
+	if s.rec.Sent.IsZero() {
+		return s.over(ctx, jobs.Cancelled, stop.Reason)
+	}
 	result := jobs.Result{Conclusion: jobs.Cancelled, Summary: stop.Reason}
 	stays := stop.Superseded && !s.spec.CancelOnSupersede
-	if s.rec.Sent.IsZero() {
-		if s.revision == 0 {
-			return &result, nil
-		}
-		if err := s.leave(ctx); err != nil {
-			return nil, err
-		}
-		return s.ended(ctx, result)
-	}
-	if s.rec.ID == 0 && !stays && !s.rec.Unknown {
+	if s.rec.ID == 0 && !s.rec.Unknown { // also when it stays: the next job must be able to tell it from its own
 		if _, err := s.find(ctx); err != nil {
 			return nil, err // it goes on looking
 		}
@@ -50,11 +44,16 @@ func (s *session) stop(ctx context.Context, stop jobs.Stop) (*jobs.Result, error
 		return s.ended(ctx, result)
 	}
 	if !s.rec.Claimed { // so that nobody takes it for his own who looks for one
-		if _, err := s.claim(ctx, s.rec.ID, ""); err != nil {
+		claimed, err := s.claim(ctx, s.rec.ID, "")
+		if err != nil {
 			return nil, err
 		}
 		if err := s.leave(ctx); err != nil {
 			return nil, err
+		}
+		if s.rec.Claimed = claimed; !claimed {
+			result.Summary = fmt.Sprintf("%s; the workflow run is followed by another job and goes on: %s", stop.Reason, s.where())
+			return s.ended(ctx, result)
 		}
 	}
 	run, err := s.known(ctx)

@@ -26,13 +26,15 @@ type world struct {
 	records   jobs.Set[dispatch.Record]
 	lanes     jobs.Set[dispatch.Lane]
 	workflows jobs.Set[jobs.WorkflowRun]
-	deaf      bool // no delivery comes
+	reviews   dispatch.Reviews // the github's, unless a test has others
+	deaf      bool             // no delivery comes
 	log       bytes.Buffer
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{T: t, clock: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
 	w.github = newGitHub(t, func() time.Time { return w.clock })
+	w.reviews = w.github
 	q := queue.Memory()
 	trap := func(point string) { w.github.trap(point) }
 	w.records = store[dispatch.Record]{queue.Set[dispatch.Record](q, queue.Dispatches), "record", trap}
@@ -76,7 +78,7 @@ func (s store[T]) Delete(ctx context.Context, key string, revision uint64) (err 
 func (w *world) kind() jobs.Stopper {
 	g := w.github
 	return dispatch.New(dispatch.Options{
-		Places: g, Files: g, Starter: g, Runs: g, Control: g, Reviews: g, Reports: g, Artifacts: g,
+		Places: g, Files: g, Starter: g, Runs: g, Control: g, Reviews: w.reviews, Reports: g, Artifacts: g,
 		Records: w.records, Lanes: w.lanes, Workflows: w.workflows,
 		Match: func(pattern, name string) bool { ok, err := path.Match(pattern, name); return ok && err == nil },
 		Check: func(file jobs.WorkflowFile, inputs map[string]any) (map[string]string, string) {
