@@ -135,13 +135,13 @@ func (v Verdict) String() string {
 		}
 	}
 	add(v.Failed, "did not succeed")
-	add(v.Pending, "under way")
+	add(v.Pending, "(under way)")
 	var missing []string
 	for _, a := range v.Missing {
 		missing = append(missing, a.String())
 	}
 	if len(missing) > 0 {
-		parts = append(parts, strings.Join(missing, ", ")+" not reported yet")
+		parts = append(parts, strings.Join(missing, ", ")+" (not reported yet)")
 	}
 	if len(parts) == 0 {
 		return fmt.Sprintf("%s succeeded", plural(len(v.Passed), "check"))

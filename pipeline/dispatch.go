@@ -168,20 +168,21 @@ func checkAwait(a *jobs.AwaitSpec, bad func(at place, format string, args ...any
 }
 
 // checkCheckName says what is wrong with a check that is to be waited for, beside those before it, or "".
-func checkCheckName(name string, before []string) string {
-	switch {
+func checkCheckName(text string, before []string) string {
+	awaited := jobs.ParseAwaited(text)
+	switch name := awaited.Name; {
 	case strings.TrimSpace(name) == "":
 		return "a name is empty"
-	case len(name) > maxCheckName:
-		return shorten(name) + " has more than 200 bytes"
-	case !utf8.ValidString(name) || controls.MatchString(name):
+	case len(text) > maxCheckName:
+		return shorten(text) + " has more than 200 bytes"
+	case !utf8.ValidString(text) || controls.MatchString(text):
 		return "a name must be one line of text"
 	case name == ownCheck || strings.HasPrefix(name, ownCheck+" / "):
-		return shorten(name) + " is Slipway's own: a run can't wait for itself (use needs)"
+		return shorten(text) + " is Slipway's own: a run can't wait for itself (use needs)"
 	}
 	for _, other := range before {
-		if other == name {
-			return shorten(name) + " is here twice"
+		if jobs.ParseAwaited(other) == awaited {
+			return shorten(text) + " is here twice"
 		}
 	}
 	return ""

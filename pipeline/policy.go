@@ -42,7 +42,8 @@ type EnvironmentPolicy struct {
 	// URL is where people reach what runs here; GitHub shows it beside the deployment.
 	URL string `yaml:"url"`
 	// RequiredChecks names checks and statuses of other Apps that must have succeeded on a commit before it is rolled out here:
-	// a workflow's job as JOB or as WORKFLOW / JOB. No pipeline can leave them out.
+	// a workflow's job as JOB or as WORKFLOW / JOB, with @ and an App's slug or status behind it to say who has to make it. No pipeline can
+	// leave them out.
 	RequiredChecks []string `yaml:"required_checks"`
 }
 

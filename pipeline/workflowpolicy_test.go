@@ -9,7 +9,7 @@ import (
 )
 
 const workflowsPolicy = `
-environments: {production: {clusters: [seoul], repositories: [acme/*], required_checks: [CI / test, lint]}}
+environments: {production: {clusters: [seoul], repositories: [acme/*], required_checks: [CI / test, lint, lint@sonar, CI / test@status]}}
 workflows:
   acme/tools: {repositories: [acme/*, "!acme/Secret"], files: ["deploy-*.yaml"], refs: [main, v*]}
   Acme/Shop: {repositories: [acme/other], files: [hello.yaml]}
@@ -37,7 +37,7 @@ func TestWorkflowGrants(t *testing.T) {
 			t.Errorf("a run that is %q is granted %+v", level, got)
 		}
 	}
-	if got := r.Grant(pushTo(repository("acme", "shop"), "x")).Environments[0].RequiredChecks; !reflect.DeepEqual(got, []string{"CI / test", "lint"}) {
+	if got := r.Grant(pushTo(repository("acme", "shop"), "x")).Environments[0].RequiredChecks; !reflect.DeepEqual(got, []string{"CI / test", "lint", "lint@sonar", "CI / test@status"}) {
 		t.Errorf("required checks %q", got)
 	}
 }
@@ -46,7 +46,7 @@ func TestWorkflowPolicyFaults(t *testing.T) {
 	long := strings.Repeat("x", 201)
 	_, err := compilePolicy(t, `
 environments:
-  e: {clusters: [seoul], repositories: [acme/*], required_checks: [slipway, slipway / a, b, b, "", `+long+`]}
+  e: {clusters: [seoul], repositories: [acme/*], required_checks: [slipway, slipway / a, slipway@x, b, b@, c@x, "c @X", "", "@x", `+long+`]}
 workflows:
   tools: {repositories: [acme/*]}
   acme/../x: {repositories: [acme/*]}
@@ -62,7 +62,9 @@ workflows:
 	for _, want := range []string{
 		"environments.e.required_checks: slipway is Slipway's own",
 		"environments.e.required_checks: slipway / a is Slipway's own",
-		"environments.e.required_checks: b is here twice",
+		"environments.e.required_checks: slipway@x is Slipway's own",
+		"environments.e.required_checks: b@ is here twice",
+		"environments.e.required_checks: c @X is here twice",
 		"environments.e.required_checks: a name is empty",
 		"has more than 200 bytes",
 		`workflows: "tools" is no repository: write owner/name`,
@@ -80,7 +82,7 @@ workflows:
 			t.Errorf("no word of %q in\n%v", want, err)
 		}
 	}
-	if got := strings.Count(err.Error(), "\n") + 1; got != 15 {
+	if got := strings.Count(err.Error(), "\n") + 1; got != 18 {
 		t.Errorf("%d faults:\n%v", got, err)
 	}
 }

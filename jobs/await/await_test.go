@@ -39,7 +39,7 @@ func check(name, status, conclusion string) jobs.CommitCheck {
 
 func ofCI(name, status, conclusion string) jobs.CommitCheck {
 	c := check(name, status, conclusion)
-	c.Workflow = "CI"
+	c.Workflow, c.App = "CI", "github-actions"
 	return c
 }
 
@@ -70,24 +70,24 @@ func TestAwait(t *testing.T) {
 		says   string          // within the summary or reason
 		shows  string          // within the details
 	}{
-		"nothing there yet": {nil, 0, "", "CI / test, lint not reported yet", "| ⏳ | CI / test | not reported yet |"},
+		"nothing there yet": {nil, 0, "", "CI / test, lint (not reported yet)", "| ⏳ | CI / test | not reported yet |"},
 		"under way": {[]jobs.CommitCheck{ofCI("test", "in_progress", ""), check("lint", "completed", "success")}, 0, "",
-			"test under way", "| ⏳ | [CI / test](https://github.example/test) | in progress |"},
-		"one missing": {[]jobs.CommitCheck{ofCI("test", "completed", "success")}, 0, "", "lint not reported yet", "| ✅ |"},
+			"test (under way)", "| ⏳ | [CI / test](https://github.example/test) | in progress |"},
+		"one missing": {[]jobs.CommitCheck{ofCI("test", "completed", "success")}, 0, "", "lint (not reported yet)", "| ✅ |"},
 		"all passed": {[]jobs.CommitCheck{ofCI("test", "completed", "success"), check("lint", "completed", "skipped")}, 0, jobs.Success,
 			"2 checks succeeded on aaaaaaaaaaaa", "| ✅ | [lint](https://github.example/lint) | skipped |"},
 		"one failed": {[]jobs.CommitCheck{ofCI("test", "completed", "timed_out"), check("lint", "completed", "success")}, 0, jobs.Failure,
 			"CI / test ended as timed out (https://github.example/test)", "| ❌ |"},
 		"one failed while another is missing": {[]jobs.CommitCheck{ofCI("test", "completed", "failure")}, 0, jobs.Failure, "CI / test ended as failure", "not reported yet"},
 		"one failed while another of the name is under way": {[]jobs.CommitCheck{ofCI("test", "completed", "failure"), ofCI("test", "queued", ""), check("lint", "completed", "success")},
-			0, "", "test did not succeed; test under way", "| ❌ |"},
+			0, "", "test did not succeed; test (under way)", "| ❌ |"},
 		"two of a name, one failed": {[]jobs.CommitCheck{ofCI("test", "completed", "success"), ofCI("test", "completed", "action_required"), check("lint", "completed", "success")},
 			0, jobs.Failure, "CI / test ended as action required", ""},
-		"of another workflow": {[]jobs.CommitCheck{{Name: "test", Workflow: "Nightly", Status: "completed", Conclusion: "success"}, check("lint", "completed", "success")},
-			0, "", "CI / test not reported yet", ""},
-		"too late":                  {[]jobs.CommitCheck{check("lint", "in_progress", "")}, time.Hour, jobs.TimedOut, "waited 1h0m: lint under way; CI / test not reported yet", ""},
+		"of another workflow": {[]jobs.CommitCheck{{Name: "test", Workflow: "Nightly", App: "github-actions", Status: "completed", Conclusion: "success"}, check("lint", "completed", "success")},
+			0, "", "CI / test (not reported yet)", ""},
+		"too late":                  {[]jobs.CommitCheck{check("lint", "in_progress", "")}, time.Hour, jobs.TimedOut, "waited 1h0m: lint (under way); CI / test (not reported yet)", ""},
 		"passed at the last moment": {[]jobs.CommitCheck{ofCI("test", "completed", "success"), check("lint", "completed", "success")}, time.Hour, jobs.Success, "succeeded", ""},
-		"a name that would draw":    {[]jobs.CommitCheck{{Name: "lint", Status: "in_progress"}, {Name: "test", Workflow: "CI", Status: "a|b*@acme\nx"}}, 0, "", "under way", "a\\|b\\*@\u200bacme x"},
+		"a name that would draw":    {[]jobs.CommitCheck{{Name: "lint", Status: "in_progress"}, {Name: "test", Workflow: "CI", App: "github-actions", Status: "a|b*@acme\nx"}}, 0, "", "under way", "a\\|b\\*@\u200bacme x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, err := run(t, `{"checks": ["CI / test", "lint"]}`, c.waited, c.checks, nil)

@@ -96,7 +96,7 @@ func (g *gated) ends(want jobs.Conclusion, summary string, staging, production i
 
 func TestRequiredChecksHoldAnEnvironmentBack(t *testing.T) {
 	g := newGated(t)
-	later := g.waits("production waits for CI / test not reported yet")
+	later := g.waits("production waits for CI / test (not reported yet)")
 	if len(g.staging.got) != 1 || len(g.production.got) != 0 {
 		t.Fatalf("rolled out %d and %d times before the checks, want 1 and 0", len(g.staging.got), len(g.production.got))
 	}
@@ -105,7 +105,7 @@ func TestRequiredChecksHoldAnEnvironmentBack(t *testing.T) {
 	}
 	g.test("in_progress", "")
 	g.now = g.now.Add(12 * time.Minute)
-	if later = g.waits("production waits for test under way"); later.After != 12*time.Minute {
+	if later = g.waits("production waits for test (under way)"); later.After != 12*time.Minute {
 		t.Errorf("looks again after %s, want 12m", later.After)
 	}
 	// Somebody rolls staging back meanwhile: that is not undone.
@@ -121,7 +121,7 @@ func TestRequiredChecksHoldAnEnvironmentBack(t *testing.T) {
 
 func TestRequiredChecksThatFail(t *testing.T) {
 	g := newGated(t)
-	_ = g.waits("production waits for CI / test not reported yet")
+	_ = g.waits("production waits for CI / test (not reported yet)")
 	g.test("completed", "failure")
 	result := g.ends(jobs.Failure, "not rolled out to production, which requires these checks: CI / test ended as failure (https://github.example/test)", 1, 0)
 	if result.Outputs["environments"] != "staging" || !strings.Contains(result.Details, "| staging |") {
@@ -131,7 +131,7 @@ func TestRequiredChecksThatFail(t *testing.T) {
 
 func TestRequiredChecksOfANewerCommit(t *testing.T) {
 	g := newGated(t)
-	_ = g.waits("production waits for CI / test not reported yet")
+	_ = g.waits("production waits for CI / test (not reported yet)")
 	g.newest = "main is at bbbb by now"
 	result := g.ends(jobs.Skipped, "not rolled out: main is at bbbb by now", 1, 0)
 	if !strings.Contains(result.Details, "| staging |") {
@@ -142,17 +142,17 @@ func TestRequiredChecksOfANewerCommit(t *testing.T) {
 func TestRequiredChecksThatNeverCome(t *testing.T) {
 	g := newGated(t)
 	g.now = g.now.Add(24*time.Hour - time.Minute)
-	if later := g.waits("production waits for CI / test not reported yet"); later.After != time.Minute {
+	if later := g.waits("production waits for CI / test (not reported yet)"); later.After != time.Minute {
 		t.Errorf("looks again after %s, want at the day's end", later.After)
 	}
 	g.now = g.now.Add(time.Minute)
-	g.ends(jobs.TimedOut, "CI / test not reported yet", 1, 0)
+	g.ends(jobs.TimedOut, "CI / test (not reported yet)", 1, 0)
 }
 
 func TestRequiredChecksGateTheFirstEnvironment(t *testing.T) {
 	g := newGated(t)
 	g.task.Grant.Environments[0].RequiredChecks = []string{"CI / test"}
-	_ = g.waits("staging waits for CI / test not reported yet")
+	_ = g.waits("staging waits for CI / test (not reported yet)")
 	if len(g.staging.got) != 0 {
 		t.Fatal("rolled out to staging before its checks")
 	}
