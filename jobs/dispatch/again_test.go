@@ -58,7 +58,7 @@ func TestSomebodyRunsItAgainOnGitHub(t *testing.T) {
 	w := newWorld(t)
 	w.github.conclusions = []string{"failure", "success"}
 	task := w.task("greet", hello("greet"))
-	w.until(task, "running: build")
+	_ = w.until(task, "running: build")
 	run := w.github.runs[0]
 	run.attempts = append(run.attempts, w.clock)
 	w.want(w.finish(task), jobs.Success, "hello succeeded (attempt 2)")
@@ -67,7 +67,7 @@ func TestSomebodyRunsItAgainOnGitHub(t *testing.T) {
 func TestFurtherAttempt(t *testing.T) {
 	failure := func(w *world, task jobs.Task) { w.want(w.finish(task), jobs.Failure, "hello failed") }
 	cancelled := func(w *world, task jobs.Task) {
-		w.until(task, "running: build")
+		_ = w.until(task, "running: build")
 		w.stop(task, jobs.Stop{Reason: "cancelled by alice"})
 	}
 	for name, c := range map[string]struct {
@@ -82,7 +82,7 @@ func TestFurtherAttempt(t *testing.T) {
 		"of what failed":                {[]string{"failure", "success"}, failure, nil, 1, "rerun failed", "hello succeeded (attempt 2)", ""},
 		"of what was cancelled at work": {[]string{"success"}, cancelled, nil, 1, "rerun failed", "hello succeeded (attempt 2)", ""},
 		"of what was cancelled before it began": {[]string{"success"}, func(w *world, task jobs.Task) {
-			w.until(task, "queued")
+			_ = w.until(task, "queued")
 			w.stop(task, jobs.Stop{Reason: "cancelled by alice"})
 		}, nil, 1, "", "hello succeeded (attempt 2)", ""},
 		"while its end takes a while": {[]string{"success"}, func(w *world, task jobs.Task) {
@@ -90,7 +90,7 @@ func TestFurtherAttempt(t *testing.T) {
 			cancelled(w, task)
 		}, nil, 1, "rerun failed", "hello succeeded (attempt 2)", ""},
 		"of what was left alone": {[]string{"success"}, func(w *world, task jobs.Task) {
-			w.until(task, "running: build")
+			_ = w.until(task, "running: build")
 			w.stop(task, jobs.Stop{Reason: "superseded", Superseded: true})
 		}, nil, 1, "", "hello succeeded", ""},
 		"of what succeeded": {[]string{"success"}, func(w *world, task jobs.Task) { w.finish(task) }, nil, 2, "", "hello succeeded", ""},
@@ -126,7 +126,7 @@ func TestFurtherAttempt(t *testing.T) {
 				c.change(w, &task)
 			}
 			if w.github.cancelGone {
-				w.until(task, "running: build")
+				_ = w.until(task, "running: build")
 				w.github.cancelGone = false
 			}
 			result := w.finish(task)
@@ -166,7 +166,7 @@ func TestFurtherAttemptAfterACrash(t *testing.T) {
 	w := newWorld(t)
 	w.github.answer = nameless
 	task := w.task("greet", hello("greet"))
-	w.until(task, "running: build")
+	_ = w.until(task, "running: build")
 	w.stop(task, jobs.Stop{Reason: "superseded", Superseded: true})
 	again(&task)
 	w.github.trap = func(point string) {
@@ -174,7 +174,7 @@ func TestFurtherAttemptAfterACrash(t *testing.T) {
 			panic(errCrash)
 		}
 	}
-	w.step(task)
+	_, _, _ = w.step(task)
 	w.github.trap = func(string) {}
 	w.clock = w.clock.Add(time.Minute)
 	w.github.runs[0].created = w.clock.Add(-10 * time.Second)

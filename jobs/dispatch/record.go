@@ -135,7 +135,8 @@ func (k *kind) open(ctx context.Context, task jobs.Task) (*session, error) {
 // save stores the record. Whoever can't must not go on.
 func (s *session) save(ctx context.Context) error {
 	key := recordKey(s.task.Run.ID, s.task.Job)
-	revision, err := uint64(0), error(nil)
+	var revision uint64
+	var err error
 	if s.revision == 0 {
 		revision, err = s.Records.Create(ctx, key, s.rec)
 	} else {

@@ -23,7 +23,7 @@ func TestApproval(t *testing.T) {
 		t.Errorf("awaits %q", later.Awaits)
 	}
 	for range 5 {
-		w.step(task)
+		_, _, _ = w.step(task)
 	}
 	if w.github.calls["pending"] != 1 {
 		t.Errorf("asked %d times what it waits for, and nothing changed", w.github.calls["pending"])
@@ -42,14 +42,14 @@ func TestApprovalThatGitHubRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.github.review, w.github.mayApprove = "production", false
 	task := w.task("greet", hello("greet"))
-	w.until(task, "waits for approval")
+	_ = w.until(task, "waits for approval")
 	task.Orders = []jobs.Order{approval(w, "click-1")}
 	later := w.until(task, "GitHub does not let the App approve production: Slipway is not a required reviewer; approve it there")
 	if !strings.Contains(later.Progress.Details, "GitHub does not let the App approve production") || !slices.Equal(later.Awaits, []string{"production"}) {
 		t.Errorf("awaits %q\n%s", later.Awaits, later.Progress.Details)
 	}
 	for range 5 {
-		w.step(task)
+		_, _, _ = w.step(task)
 	}
 	if w.github.calls["approve"] != 1 {
 		t.Errorf("tried %d times for one order", w.github.calls["approve"])
@@ -63,12 +63,12 @@ func TestApprovalOfWhatWasNotShown(t *testing.T) {
 	w := newWorld(t)
 	w.github.review = "production"
 	task := w.task("greet", hello("greet"))
-	w.until(task, "queued")
+	_ = w.until(task, "queued")
 	task.Orders = []jobs.Order{approval(w, "click-1")} // meant for something before
 	w.clock = w.clock.Add(time.Minute)
-	w.until(task, "waits for approval of production")
+	_ = w.until(task, "waits for approval of production")
 	for range 5 {
-		w.step(task)
+		_, _, _ = w.step(task)
 	}
 	if len(w.github.approved) != 0 {
 		t.Errorf("approved %q, which nobody had seen", w.github.approved)
@@ -81,7 +81,7 @@ func TestApprovalAfterACrash(t *testing.T) {
 		w := newWorld(t)
 		w.github.review, w.github.gates = "production", 2
 		task := w.task("greet", hello("greet"))
-		w.until(task, "waits for approval")
+		_ = w.until(task, "waits for approval")
 		task.Orders = []jobs.Order{approval(w, "click-1")}
 		n := 0
 		w.github.trap = func(string) {
@@ -141,7 +141,7 @@ func TestApprovalOfOneOfTwo(t *testing.T) {
 			both := &gates{open: []jobs.PendingDeployment{{ID: 8, Name: "staging", MayApprove: true}, {ID: 9, Name: "production", MayApprove: true}}}
 			w.reviews = both
 			task := w.task("greet", hello("greet"))
-			w.until(task, "waits for approval of staging, production on GitHub")
+			_ = w.until(task, "waits for approval of staging, production on GitHub")
 			order := approval(w, "comment-1-1")
 			order.Names = c.names
 			task.Orders = []jobs.Order{order}
@@ -163,7 +163,7 @@ func TestApprovalByWhoStoodStill(t *testing.T) {
 	w := newWorld(t)
 	w.github.review = "production"
 	task := w.task("greet", hello("greet"))
-	w.until(task, "waits for approval")
+	_ = w.until(task, "waits for approval")
 	task.Orders = []jobs.Order{approval(w, "click-1")}
 	stood := false
 	w.github.trap = func(point string) {

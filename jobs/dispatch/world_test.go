@@ -149,7 +149,8 @@ var errCrash = errors.New("crash")
 func (w *world) call(task jobs.Task, stop *jobs.Stop) (result jobs.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p != errCrash {
+			died, ok := p.(error)
+			if !ok || !errors.Is(died, errCrash) {
 				panic(p)
 			}
 			err = errCrash
