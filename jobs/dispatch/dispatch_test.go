@@ -63,8 +63,8 @@ func TestDispatchLooksSeldomer(t *testing.T) {
 	w := newWorld(t)
 	w.deaf, w.github.review = true, "production" // it stands still
 	task := w.task("greet", `{"workflow": "hello.yaml", "timeout": "24h"}`)
-	w.until(task, "queued")
-	w.until(task, "waits for approval")
+	_ = w.until(task, "queued")
+	_ = w.until(task, "waits for approval")
 	var gaps []time.Duration
 	for range 6 {
 		before := w.clock

@@ -34,7 +34,7 @@ func TestFindDoesNotChooseAmongSeveral(t *testing.T) {
 	w := newWorld(t)
 	w.github.answer = lost
 	task := w.task("greet", hello("greet"))
-	w.until(task, "looks for")
+	_ = w.until(task, "looks for")
 	w.github.start(5, "hello.yaml", "main", map[string]string{"who": "somebody"}, bot) // such as by another server of the same App
 	result := w.finish(task)
 	w.want(result, jobs.Failure, notKnown)
@@ -88,7 +88,7 @@ func TestFindLeavesTheLaterAlone(t *testing.T) {
 	w := newWorld(t)
 	w.github.answer = lostAtAll
 	task := w.task("greet", hello("greet"))
-	w.until(task, "looks for")
+	_ = w.until(task, "looks for")
 	w.clock = w.record(task).Sent.Add(3*time.Minute + time.Second)
 	w.github.start(5, "hello.yaml", "main", nil, bot)
 	result := w.finish(task)
@@ -105,7 +105,7 @@ func TestFindByTheMark(t *testing.T) {
 	task := w.task("greet", hello("greet"))
 	w.github.start(5, "hello.yaml", "main", nil, bot)
 	began := w.clock
-	w.until(task, "queued")
+	_ = w.until(task, "queued")
 	if r := w.record(task); r.ID != 102 || w.clock.Sub(began) > 20*time.Second {
 		t.Errorf("follows %d after %s, want the marked one at once", r.ID, w.clock.Sub(began))
 	}
@@ -120,7 +120,7 @@ func TestFindByTheMark(t *testing.T) {
 func TestLaneIsOneForAFileAndItsID(t *testing.T) {
 	w := newWorld(t)
 	w.github.answer = nameless
-	w.until(w.task("one", `{"workflow": "hello.yaml"}`), "looks for")
+	_ = w.until(w.task("one", `{"workflow": "hello.yaml"}`), "looks for")
 	later := w.until(w.task("two", `{"workflow": "77", "ref": "refs/heads/main"}`), "one of run r-1 dispatches hello.yaml on main")
 	if later.Progress != nil || later.After < 5*time.Second || later.After > 8*time.Second {
 		t.Errorf("waits %+v", later)
@@ -135,11 +135,11 @@ func TestLaneOfWhoDoesNotComeBack(t *testing.T) {
 	w := newWorld(t)
 	w.github.answer = lostAtAll
 	gone := w.task("gone", hello("gone"))
-	w.until(gone, "looks for") // and is not heard of for long
+	_ = w.until(gone, "looks for") // and is not heard of for long
 	w.github.answer = nameless
 	task := w.task("greet", hello("greet"))
 	began := w.clock
-	w.until(task, "hello: ")
+	_ = w.until(task, "hello: ")
 	if took := w.clock.Sub(began); took < 3*time.Minute {
 		t.Errorf("took the turn after %s, while what the other asked for could still be started", took)
 	}
@@ -160,8 +160,8 @@ func TestGrantWithdrawnWhileItWaits(t *testing.T) {
 	w := newWorld(t)
 	w.github.answer = nameless
 	one, two := w.task("one", hello("one")), w.task("two", hello("two"))
-	w.until(one, "looks for")
-	w.until(two, "dispatches hello.yaml on main")
+	_ = w.until(one, "looks for")
+	_ = w.until(two, "dispatches hello.yaml on main")
 	two.Grant = jobs.Grant{}
 	w.want(w.finish(two), jobs.Failure, "grants it under `workflows`")
 	if w.github.calls["dispatch"] != 1 {

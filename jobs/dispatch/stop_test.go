@@ -62,7 +62,7 @@ func TestStop(t *testing.T) {
 			}
 			task := w.task("greet", c.spec)
 			if c.until != "" {
-				w.until(task, c.until)
+				_ = w.until(task, c.until)
 			}
 			w.want(w.stop(task, c.stop), jobs.Cancelled, c.summary)
 			w.want(w.stop(task, c.stop), jobs.Cancelled, c.summary) // once more does no harm
@@ -77,7 +77,7 @@ func TestStop(t *testing.T) {
 			// The turn is the next one's at once.
 			w.github.answer, w.github.review = names, ""
 			before := w.clock
-			w.until(w.task("next", hello("next")), "queued")
+			_ = w.until(w.task("next", hello("next")), "queued")
 			if w.clock.Sub(before) > 10*time.Second {
 				t.Errorf("the next waited %s for its turn", w.clock.Sub(before))
 			}
@@ -88,7 +88,7 @@ func TestStop(t *testing.T) {
 func TestStopOfWhatIsOver(t *testing.T) {
 	w := newWorld(t)
 	task := w.task("greet", hello("greet"))
-	w.until(task, "running: build")
+	_ = w.until(task, "running: build")
 	w.clock = w.clock.Add(2 * time.Minute)
 	w.want(w.stop(task, jobs.Stop{Reason: "cancelled by alice"}), jobs.Cancelled, "cancelled by alice; the workflow run was over by then")
 	if w.github.calls["cancel"] != 0 {
@@ -97,7 +97,7 @@ func TestStopOfWhatIsOver(t *testing.T) {
 	w = newWorld(t)
 	w.deaf = true // and nobody has heard of it
 	task = w.task("greet", hello("greet"))
-	w.until(task, "queued")
+	_ = w.until(task, "queued")
 	w.clock = w.clock.Add(2 * time.Minute)
 	w.want(w.stop(task, jobs.Stop{Reason: "cancelled by alice"}), jobs.Cancelled, "could not be cancelled (Cannot cancel a workflow run that is completed)")
 }
@@ -106,7 +106,7 @@ func TestStopAfterACrash(t *testing.T) {
 	for at := 1; ; at++ {
 		w := newWorld(t)
 		task := w.task("greet", hello("greet"))
-		w.until(task, "running: build")
+		_ = w.until(task, "running: build")
 		n := 0
 		w.github.trap = func(string) {
 			if n++; n == at {
@@ -136,7 +136,7 @@ func TestASupersededRunIsNotTakenByTheNext(t *testing.T) {
 			const elsewhere = `{"workflow": "hello.yaml", "repository": "acme/infra", "inputs": {"who": %q}}`
 			first, next := w.task("first", fmt.Sprintf(elsewhere, "first")), w.task("next", fmt.Sprintf(elsewhere, "next"))
 			w.github.answer = answers[0]
-			w.until(first, "looks for")
+			_ = w.until(first, "looks for")
 			w.stop(first, stop)
 			w.github.answer = answers[1]
 			result := w.finish(next)
@@ -224,7 +224,7 @@ func stopsAt(t *testing.T, given answer, stop jobs.Stop, at int) bool {
 	}
 	// Called once more, it starts nothing.
 	asked := w.github.calls["dispatch"]
-	w.step(task)
+	_, _, _ = w.step(task)
 	if w.github.calls["dispatch"] != asked {
 		t.Errorf("dispatched again (point %d)", at)
 	}
@@ -240,7 +240,7 @@ func TestWhatIsFollowedByAnotherIsNotCancelled(t *testing.T) {
 			panic(errCrash)
 		}
 	}
-	w.step(task)
+	_, _, _ = w.step(task)
 	w.github.trap = func(string) {}
 	if _, err := w.lanes.Create(t.Context(), "claim.5.101", dispatch.Lane{Run: "r-0", Job: "other"}); err != nil {
 		t.Fatal(err)
@@ -264,7 +264,7 @@ func TestWhoStoodStillDoesNotSend(t *testing.T) {
 			}
 			stood = true
 			w.clock = w.clock.Add(8 * time.Minute)
-			w.until(two, "looks for")
+			_ = w.until(two, "looks for")
 		}
 		if result, later, err := w.step(one); err == nil {
 			t.Errorf("%s: goes on: %v %v", point, result, later)
@@ -304,7 +304,7 @@ func TestWhatEndedIsNotStarted(t *testing.T) {
 				w.want(w.finish(changed), c.want, "")
 			}
 		}
-		w.step(task)
+		_, _, _ = w.step(task)
 		if !stood || w.github.calls["dispatch"] != 0 {
 			t.Errorf("%s: stood still: %v; dispatched %d times", name, stood, w.github.calls["dispatch"])
 		}
