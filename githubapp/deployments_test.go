@@ -190,29 +190,21 @@ func TestDeploymentsThatMayStillAppear(t *testing.T) {
 }
 
 func TestDeploymentsAtEveryWriteOfARecord(t *testing.T) {
-	crash := errors.New("the process died")
 	for write := 1; ; write++ {
 		reached := false
 		for _, after := range []bool{false, true} {
 			d := newDesk(t)
-			died := false
-			d.reports.fail = func(n int, now bool) error {
-				if n == write && now == after && !died {
-					died = true
-					return crash
-				}
-				return nil
-			}
+			died := d.reports.dieAt(write, after)
 			for _, run := range []jobs.Run{
 				d.of(trusted(jobs.RunActive, toProduction(jobs.JobRunning))),
 				d.of(trusted(jobs.RunSucceeded, toProduction(jobs.JobSucceeded))),
 			} {
-				if _, err := d.Report(t.Context(), run); errors.Is(err, crash) {
+				if _, err := d.Report(t.Context(), run); errors.Is(err, errDied) {
 					d.restart()
 				}
 				d.settle(run)
 			}
-			reached = reached || died
+			reached = reached || *died
 			d.deployed("staging: in_progress, success", "production: queued, success")
 		}
 		if !reached {

@@ -216,30 +216,22 @@ func TestAnswersThatAreLost(t *testing.T) {
 }
 
 func TestCrashAtEveryWriteOfARecord(t *testing.T) {
-	crash := errors.New("the process died")
 	for write := 1; ; write++ {
 		reached := false
 		for _, after := range []bool{false, true} {
 			d := newDesk(t)
-			died := false
-			d.reports.fail = func(n int, now bool) error {
-				if n == write && now == after && !died {
-					died = true
-					return crash
-				}
-				return nil
-			}
+			died := d.reports.dieAt(write, after)
 			ok(t, d.results.put("k", buildFailure))
 			for _, run := range []jobs.Run{
 				d.of(push(jobs.RunActive, image(jobs.JobRunning), release(jobs.JobWaiting))),
 				d.of(push(jobs.RunFailed, image(jobs.JobFailed), release(jobs.JobSkipped))),
 			} {
-				if _, err := d.Report(t.Context(), run); errors.Is(err, crash) {
+				if _, err := d.Report(t.Context(), run); errors.Is(err, errDied) {
 					d.restart()
 				}
 				d.settle(run)
 			}
-			reached = reached || died
+			reached = reached || *died
 			shown := d.shows("slipway: failure", "slipway / image: failure", "slipway / release: skipped")
 			if len(shown) > 1 && len(shown[1].Annotations) != 1 {
 				t.Errorf("write %d, after %v: %d annotations", write, after, len(shown[1].Annotations))

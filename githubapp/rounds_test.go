@@ -116,24 +116,16 @@ func TestRoundsThatWereNotSeen(t *testing.T) {
 
 // A create or update may be lost at any station, and the process may die at every write of a record.
 func TestCrashesAmongRounds(t *testing.T) {
-	crash := errors.New("the process died")
 	unseen := []int{0, 2, 3}
 	for _, stations := range [][]int{{0, 1, 2, 3}, unseen} {
 		for write := 1; ; write++ {
 			reached := false
 			for _, after := range []bool{false, true} {
 				d := newDesk(t)
-				died := false
-				d.reports.fail = func(n int, now bool) error {
-					if n == write && now == after && !died {
-						died = true
-						return crash
-					}
-					return nil
-				}
+				died := d.reports.dieAt(write, after)
 				runs := d.stations()
 				for _, i := range stations {
-					if _, err := d.Report(t.Context(), runs[i]); errors.Is(err, crash) {
+					if _, err := d.Report(t.Context(), runs[i]); errors.Is(err, errDied) {
 						d.restart()
 						if i < 3 && write%2 == 0 {
 							continue // and what it was at went by meanwhile
@@ -141,7 +133,7 @@ func TestCrashesAmongRounds(t *testing.T) {
 					}
 					d.settle(runs[i])
 				}
-				reached = reached || died
+				reached = reached || *died
 				d.mayShow(write, after)
 			}
 			if !reached {

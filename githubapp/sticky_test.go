@@ -231,29 +231,21 @@ func TestTheCommentIsMadeOnce(t *testing.T) {
 }
 
 func TestTheCommentAtEveryWriteOfARecord(t *testing.T) {
-	crash := errors.New("the process died")
 	for write := 1; ; write++ {
 		reached := false
 		for _, after := range []bool{false, true} {
 			f := newForum(t)
-			died := false
-			f.reports.fail = func(n int, now bool) error {
-				if n == write && now == after && !died {
-					died = true
-					return crash
-				}
-				return nil
-			}
+			died := f.reports.dieAt(write, after)
 			for range 2 {
 				run := f.held()
-				if _, err := f.Report(t.Context(), run); errors.Is(err, crash) {
+				if _, err := f.Report(t.Context(), run); errors.Is(err, errDied) {
 					f.restart()
 				}
 				f.settle(run)
 				f.says("/ok-to-test " + f.head)
 				f.head = f.commit("feat", map[string]string{"next.txt": "x"})
 			}
-			reached = reached || died
+			reached = reached || *died
 		}
 		if !reached {
 			if write < 10 {

@@ -186,6 +186,22 @@ type records[T any] struct {
 	fail func(write int, after bool) error
 }
 
+// errDied is what a write fails with at which the process dies.
+var errDied = errors.New("the process died")
+
+// dieAt lets the process die at the n-th write, before or after it takes effect, once. What it returns tells whether it did.
+func (r *records[T]) dieAt(write int, after bool) (died *bool) {
+	died = new(bool)
+	r.fail = func(n int, now bool) error {
+		if n != write || now != after || *died {
+			return nil
+		}
+		*died = true
+		return errDied
+	}
+	return died
+}
+
 func newRecords[T any]() *records[T] {
 	return &records[T]{values: map[string]T{}, revision: map[string]uint64{}}
 }

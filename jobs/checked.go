@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -147,4 +148,35 @@ func (v Verdict) String() string {
 		return fmt.Sprintf("%s succeeded", plural(len(v.Passed), "check"))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// CommitChecks tells how the checks of a commit stand.
+type CommitChecks interface {
+	// CommitChecks lists each check and status on a full SHA that answers to an awaited text, as it is now, without our own.
+	CommitChecks(ctx context.Context, installation int64, repo Repository, sha string, awaited []string) ([]CommitCheck, error)
+}
+
+// LookAtChecks asks to be called about news of the awaited checks on the commit of the task's run, and judges how they stand now.
+func LookAtChecks(ctx context.Context, checks CommitChecks, task Task, awaited []string) (Verdict, error) {
+	run := task.Run
+	names := make([]string, len(awaited)) // as events name them, whoever made the check
+	for i, text := range awaited {
+		names[i] = ParseAwaited(text).Name
+	}
+	if err := task.Watch(ctx, CommitTopic(run.Repository.ID, run.SHA), names...); err != nil {
+		return Verdict{}, err
+	}
+	found, err := checks.CommitChecks(ctx, run.Installation, run.Repository, run.SHA, awaited)
+	if err != nil {
+		return Verdict{}, fmt.Errorf("ask for the checks of %s: %w", Abbreviate(run.SHA), err)
+	}
+	return JudgeChecks(awaited, found), nil
+}
+
+// Lost reports whether it makes no sense to wait on: an awaited check did not succeed, and none that answers to the same text is under way.
+func (v Verdict) Lost(awaited []string) bool {
+	return slices.ContainsFunc(awaited, func(name string) bool {
+		answers := func(c CommitCheck) bool { return c.Answers(name) }
+		return slices.ContainsFunc(v.Failed, answers) && !slices.ContainsFunc(v.Pending, answers)
+	})
 }

@@ -24,7 +24,7 @@ type probe struct {
 }
 
 // kinds lists the kinds of jobs that engines carry out, with what they need opened. close lets that go. Those whose work goes on at
-// GitHub come beside them: followers.
+// GitHub come beside them: follow.
 func kinds(c Config, app *githubapp.App, rollouts jobs.Records[rollout.Record], log *slog.Logger) (slots map[jobs.KindName]jobs.Slot, probes []probe, closeAll func() error, err error) {
 	if c.Builds.Outgoing, err = c.Outgoing.apply(); err != nil {
 		return nil, nil, nil, err
