@@ -32,6 +32,7 @@ type App struct {
 	log     *slog.Logger
 	asApp   *github.Client         // signs as the App itself; all else is said as an installation
 	login   atomic.Pointer[string] // of our bot, once GitHub was asked
+	naming  chan struct{}          // full while somebody asks for it
 	own     *budget                // of what is said as the App itself
 
 	mu      sync.Mutex // guards finding or making an entry; the caches lock themselves
@@ -74,7 +75,7 @@ func New(config Config, options Options) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the App's private key: %s holds no RSA private key in PEM form", config.PrivateKeyFile)
 	}
-	a := &App{id: config.AppID, now: options.Now, observe: options.Observe, log: options.Log, base: options.Transport}
+	a := &App{id: config.AppID, now: options.Now, observe: options.Observe, log: options.Log, base: options.Transport, naming: make(chan struct{}, 1)}
 	if a.api, err = config.apiURL(); err != nil {
 		return nil, err
 	}

@@ -158,8 +158,17 @@ func (a *App) wrote(ctx context.Context, c comment) (bool, error) {
 	return login == c.User.Login, err
 }
 
-// BotLogin is the login of our App's bot, such as slipway[bot]. GitHub is asked once.
+// BotLogin is the login of our App's bot, such as slipway[bot]. GitHub is asked once, however many want to know.
 func (a *App) BotLogin(ctx context.Context) (string, error) {
+	if login := a.login.Load(); login != nil {
+		return *login, nil
+	}
+	select {
+	case a.naming <- struct{}{}:
+		defer func() { <-a.naming }()
+	case <-ctx.Done():
+		return "", explain(ctx, "ask for our own name", ctx.Err())
+	}
 	if login := a.login.Load(); login != nil {
 		return *login, nil
 	}

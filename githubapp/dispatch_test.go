@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -127,17 +128,33 @@ func TestDispatch(t *testing.T) {
 	if runs[0].Actor != w.gh.Bot {
 		t.Errorf("%s started it", runs[0].Actor.Login)
 	}
-	login, err := w.app.BotLogin(t.Context())
-	ok(t, err)
-	if login != runs[0].Actor.Login {
-		t.Errorf("we are %s, and %s started it", login, runs[0].Actor.Login)
-	}
 	// By its path and at a tag, too; a server that tells no ID started it all the same.
 	ok(t, w.repo.Tag("v1", w.first, "", w.alice))
 	w.NoRunDetails(true)
 	id, err = w.app.Dispatch(t.Context(), w.inst.ID, described(w.repo), ".github/workflows/hello.yaml", "v1", map[string]string{"name": "x"})
 	if n := len(w.repo.WorkflowRuns()); err != nil || id != 0 || n != 2 {
 		t.Errorf("204: got %d, %v, and %d runs", id, err, n)
+	}
+}
+
+func TestBotLoginIsAskedOnce(t *testing.T) {
+	w := newYard(t)
+	w.Fail(githubtest.Failure{Operation: "apps/get-authenticated", Kind: githubtest.Status, Status: http.StatusServiceUnavailable, When: githubtest.Before})
+	if login, err := w.app.BotLogin(t.Context()); err == nil {
+		t.Errorf("GitHub was down, and we are %s", login)
+	}
+	w.ResetRequests()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if login, err := w.app.BotLogin(t.Context()); err != nil || login != w.gh.Bot.Login {
+				t.Errorf("we are %q (%v), not %s", login, err, w.gh.Bot.Login)
+			}
+		})
+	}
+	all.Wait()
+	if got := w.Requests(); len(got) != 1 {
+		t.Errorf("asked %d times", len(got))
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 
 // actions play [DELAY]: GitHub's runners take every job from now on. Or: actions old: the server names no run when a
 // workflow is dispatched, as GitHub Enterprise Server may not. Or: actions protect OWNER/NAME ENVIRONMENT USER…: jobs for the
-// environment wait until one of these let them; our App is named as app.
+// environment wait until one of these let them; our App is named as app. Or: actions by OWNER/NAME FILE USER: somebody else
+// starts a workflow.
 func cmdActions(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	switch {
@@ -42,8 +43,12 @@ func cmdActions(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		}
 		must(ts, w.github.Repository(args[1]).ProtectEnvironment(args[2], reviewers...))
+	case len(args) == 4 && args[0] == "by":
+		r := w.github.Repository(args[1])
+		_, err := r.DispatchWorkflow(args[2], r.DefaultBranch, nil, w.github.User(args[3]))
+		must(ts, err)
 	default:
-		ts.Fatalf("usage: actions play [DELAY], actions old, actions protect OWNER/NAME ENVIRONMENT USER…")
+		ts.Fatalf("usage: actions play [DELAY], actions old, actions protect OWNER/NAME ENVIRONMENT USER…, actions by OWNER/NAME FILE USER")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -131,17 +132,22 @@ func cmdChecks(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// asked OPERATION N: GitHub was asked so often ("*" for all; since the script's last "asked reset").
+// asked OPERATION N [but OPERATION]: GitHub was asked so often ("*" for all; since the script's last "asked reset").
+// Requests to git and to the storage of logs and artifacts are no calls.
 func cmdAsked(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	if len(args) == 1 && args[0] == "reset" {
 		w.github.ResetRequests()
 		return
 	}
-	arguments(ts, args, 2, 2, "asked OPERATION N, or: asked reset")
+	but := ""
+	if len(args) == 4 && args[2] == "but" {
+		but, args = args[3], args[:2]
+	}
+	arguments(ts, args, 2, 2, "asked OPERATION N [but OPERATION], or: asked reset")
 	var asked []string
 	for _, r := range w.github.Requests() {
-		if r.Operation != "" && r.Operation != "git" && (args[0] == "*" || r.Operation == args[0]) {
+		if !slices.Contains([]string{"", "git", "storage", but}, r.Operation) && (args[0] == "*" || r.Operation == args[0]) {
 			asked = append(asked, r.Operation)
 		}
 	}
