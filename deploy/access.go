@@ -9,8 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// needed is what a rollout does itself in a release's namespace, whatever its chart holds: the lease that fences it, and
-// the Secrets that Helm keeps its revisions in.
+// needed are the permissions that every rollout needs in its namespace, whatever its chart holds: for the lease that
+// fences it and for the Secrets in which Helm keeps the revisions.
 var needed = []authorization.ResourceAttributes{
 	{Group: "coordination.k8s.io", Resource: "leases", Verb: "create"},
 	{Group: "coordination.k8s.io", Resource: "leases", Verb: "update"},
@@ -20,9 +20,9 @@ var needed = []authorization.ResourceAttributes{
 	{Resource: "secrets", Verb: "delete"},
 }
 
-// Denied asks the cluster what of what every rollout needs in a namespace our credentials may not do: "create
-// leases.coordination.k8s.io" and the like. An empty namespace asks about all of them at once. What a chart makes besides
-// is not looked at.
+// Denied lists which of the permissions that every rollout needs in a namespace our credentials lack, each as "create
+// leases.coordination.k8s.io". An empty namespace asks about all namespaces at once. The permissions that a chart's own
+// objects need are not asked about.
 func (c *Cluster) Denied(ctx context.Context, namespace string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"errors"
@@ -21,9 +22,9 @@ import (
 
 // Bounds of what is read from a repository for one rollout.
 const (
-	maxChartFiles  = 5_000
-	maxChartBytes  = 20 << 20
-	maxChartDepth  = 20
+	maxChartFiles  = 5_000    // in packed charts, too
+	maxChartBytes  = 20 << 20 // unpacked
+	maxChartDepth  = 20       // of folders, and of charts packed into one another
 	maxValuesBytes = 1 << 20
 )
 
@@ -74,7 +75,7 @@ func readChart(root *os.Root, dir string) ([]*archive.BufferedFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := r.checkPacked(dir, data); err != nil {
+		if err := r.checkPacked(dir, data, 0); err != nil {
 			return nil, err
 		}
 		files, err := archive.LoadArchiveFiles(bytes.NewReader(data))
@@ -124,7 +125,7 @@ func (r *chartReader) walk(dir, rel string, depth int) error {
 	}
 	for _, name := range names {
 		if r.entries++; r.entries > maxChartFiles {
-			return fmt.Errorf("it has more than %d files", maxChartFiles)
+			return errTooMany
 		}
 		full, sub := path.Join(dir, name), path.Join(rel, name)
 		info, err := r.root.Stat(full)
@@ -144,8 +145,8 @@ func (r *chartReader) walk(dir, rel string, depth int) error {
 		if err != nil {
 			return err
 		}
-		if path.Ext(name) == ".tgz" && path.Base(dir) == "charts" {
-			if err := r.checkPacked(sub, data); err != nil {
+		if isPackedChart(full) {
+			if err := r.checkPacked(sub, data, depth); err != nil {
 				return err
 			}
 		}
@@ -162,20 +163,60 @@ func (r *chartReader) readFile(name string) ([]byte, error) {
 	return data, err
 }
 
-// checkPacked measures a packed chart before Helm unpacks it into memory.
-func (r *chartReader) checkPacked(name string, data []byte) error {
-	zr, err := gzip.NewReader(bytes.NewReader(data))
+// isPackedChart says whether Helm unpacks a file of a chart as one that it depends on.
+func isPackedChart(name string) bool {
+	dir, file := path.Split(path.Clean(name))
+	return path.Base(dir) == "charts" && path.Ext(file) == ".tgz" && !strings.HasPrefix(file, "_") && !strings.HasPrefix(file, ".")
+}
+
+// checkPacked measures a packed chart, and those packed within it, before Helm unpacks them
+// all into memory: Helm's own limit holds for each of them alone.
+func (r *chartReader) checkPacked(name string, data []byte, depth int) error {
+	if depth > maxChartDepth {
+		return fmt.Errorf("%s: charts are packed into one another more than %d deep", name, maxChartDepth)
+	}
+	in := bytes.NewReader(data)
+	zr, err := gzip.NewReader(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	n, err := io.Copy(io.Discard, io.LimitReader(zr, maxChartBytes-r.bytes+1))
+	size, err := io.Copy(io.Discard, io.LimitReader(zr, maxChartBytes-r.bytes+1))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if r.bytes += n; r.bytes > maxChartBytes {
+	if r.bytes += size; r.bytes > maxChartBytes {
 		return errTooLarge(name, maxChartBytes)
 	}
-	return nil
+	in.Reset(data)
+	if err := zr.Reset(in); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for files := tar.NewReader(zr); ; {
+		file, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if r.entries++; r.entries > maxChartFiles {
+			return errTooMany
+		}
+		if size -= file.Size; size < 0 {
+			return fmt.Errorf("%s: its files take more space than the archive has for them: pack it without sparse files", name)
+		}
+		inner := strings.ReplaceAll(file.Name, `\`, "/") // as Helm reads names from Windows
+		if !isPackedChart(inner) {
+			continue
+		}
+		packed, err := io.ReadAll(files)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := r.checkPacked(path.Join(name, inner), packed, depth+1); err != nil {
+			return err
+		}
+	}
 }
 
 // readBounded reads a regular file below root of at most limit bytes.
@@ -202,6 +243,8 @@ func readBounded(root *os.Root, name string, limit int64) ([]byte, error) {
 	}
 	return data, nil
 }
+
+var errTooMany = fmt.Errorf("it has more than %d files", maxChartFiles)
 
 func errTooLarge(name string, limit int64) error {
 	return fmt.Errorf("%s exceeds the limit of %d KiB for one chart or values file", name, limit>>10)

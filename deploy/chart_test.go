@@ -64,22 +64,113 @@ func TestLoadChartRefused(t *testing.T) {
 // bomb is an archive that unpacks to more than a chart may have.
 func bomb(t *testing.T) string {
 	t.Helper()
-	var packed bytes.Buffer
-	zw := gzip.NewWriter(&packed)
-	tw := tar.NewWriter(zw)
-	if err := tw.WriteHeader(&tar.Header{Name: "bomb/values.yaml", Size: maxChartBytes + 1, Mode: 0o600}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tw.Write(make([]byte, maxChartBytes+1)); err != nil {
-		t.Fatal(err)
+	return packed(t, "bomb/values.yaml", strings.Repeat("\x00", maxChartBytes+1))
+}
+
+// packed makes an archive of files: name, content, name, content.
+func packed(t *testing.T, files ...string) string {
+	t.Helper()
+	var archive bytes.Buffer
+	tw := tar.NewWriter(&archive)
+	for i := 0; i < len(files); i += 2 {
+		if err := tw.WriteHeader(&tar.Header{Name: files[i], Size: int64(len(files[i+1])), Mode: 0o600}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte(files[i+1])); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return zipped(t, archive.Bytes())
+}
+
+func zipped(t *testing.T, data []byte) string {
+	t.Helper()
+	var zip bytes.Buffer
+	zw := gzip.NewWriter(&zip)
+	if _, err := zw.Write(data); err != nil {
 		t.Fatal(err)
 	}
 	if err := zw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return packed.String()
+	return zip.String()
+}
+
+// sparse is an archive of one file that takes a block in it, and size bytes when unpacked.
+// https://www.gnu.org/software/tar/manual/html_node/Standard.html has the header's form.
+func sparse(t *testing.T, size int64) string {
+	t.Helper()
+	var b [3 * 512]byte // the header; the end
+	octal := func(at, width int, n int64) { copy(b[at:], fmt.Sprintf("%0*o", width-1, n)) }
+	copy(b[:], "big/values.yaml")
+	octal(100, 8, 0o600)
+	octal(124, 12, 0) // bytes stored
+	b[156] = 'S'
+	copy(b[257:], "ustar  \x00")
+	octal(386, 12, size) // the first of the map: nothing stored, at the end
+	octal(398, 12, 0)
+	octal(483, 12, size)
+	copy(b[148:], "        ")
+	sum := int64(0)
+	for _, c := range b[:512] {
+		sum += int64(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	if file, err := tar.NewReader(bytes.NewReader(b[:])).Next(); err != nil || file.Size != size {
+		t.Fatalf("%+v, %v", file, err)
+	}
+	return zipped(t, b[:])
+}
+
+// Each subchart alone is small enough for Helm, all together are not for us.
+func TestPackedChartsShareOneLimit(t *testing.T) {
+	const chartFile = "apiVersion: v2\nversion: 1.0.0\nname: "
+	third := strings.Repeat("\x00", maxChartBytes/3)
+	sub := packed(t, "sub/Chart.yaml", chartFile+"sub\n", "sub/big", third)
+	of := func(where string, subs int) string {
+		files := []string{"shop/Chart.yaml", chartFile + "shop\n"}
+		for n := range subs {
+			files = append(files, fmt.Sprintf(where, n), sub)
+		}
+		return packed(t, files...)
+	}
+	nested := packed(t, "a/Chart.yaml", chartFile+"a\n")
+	for range maxChartDepth + 1 {
+		nested = packed(t, "a/Chart.yaml", chartFile+"a\n", "a/charts/a.tgz", nested)
+	}
+	many := []string{"shop/Chart.yaml", chartFile + "shop\n"}
+	for n := range maxChartFiles {
+		many = append(many, fmt.Sprintf("shop/%d", n), "")
+	}
+	for _, tc := range []struct {
+		name, archive string
+		want          string // empty: accepted
+	}{
+		{"two", of("shop/charts/sub%d.tgz", 2), ""},
+		{"three", of("shop/charts/sub%d.tgz", 3), "exceeds the limit"},
+		{"three, of a subchart that is a folder", of("shop/charts/a/charts/sub%d.tgz", 3), "exceeds the limit"},
+		{"three, named as on Windows", of(`shop\charts\sub%d.tgz`, 3), "exceeds the limit"},
+		{"three that Helm doesn't unpack", of("shop/files/sub%d.tgz", 3), ""},
+		{"three that Helm leaves out", of("shop/charts/._sub%d.tgz", 3), ""},
+		{"one within another, too deep", nested, "packed into one another more than 20 deep"},
+		{"sparse", sparse(t, maxChartBytes), "without sparse files"},
+		{"a sparse subchart", packed(t, "shop/Chart.yaml", chartFile+"shop\n", "shop/charts/big.tgz", sparse(t, maxChartBytes)), "without sparse files"},
+		{"too many files", packed(t, many...), "more than 5000 files"},
+		{"no archive within", packed(t, "shop/Chart.yaml", chartFile+"shop\n", "shop/charts/x.tgz", "x"), "shop/charts/x.tgz"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, f := loadChart(tree(t, map[string]string{"shop.tgz": tc.archive}), "shop.tgz")
+			switch {
+			case tc.want == "" && f != nil:
+				t.Errorf("refused: %s", f.Sentence)
+			case tc.want != "" && (f == nil || f.Reason != ReasonChartInvalid || !strings.Contains(f.Sentence, tc.want)):
+				t.Errorf("%+v does not say %q", f, tc.want)
+			}
+		})
+	}
 }
 
 func TestLoadChartDoesNotOpenPipes(t *testing.T) {

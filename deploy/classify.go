@@ -151,34 +151,30 @@ func (r *rollout) trouble(ctx context.Context, err error) error {
 }
 
 // unknownKindError is a kind that the API server is not known to have.
-type unknownKindError struct{ failure *Failure }
+type unknownKindError struct{ outcome Outcome }
 
-func (e *unknownKindError) Error() string { return e.failure.Sentence }
+func (e *unknownKindError) Error() string { return e.outcome.Failure.Sentence }
 
-// refused words why nothing was applied.
+// refused is the outcome of a chart that failed with err before a revision of it was recorded.
 func (r *rollout) refused(err error) (Outcome, error) {
-	out := Outcome{Status: StatusUnchanged}
 	if scope, ok := find[*scopeError](err); ok {
-		out.Failure = scope.failure()
-		return out, nil
+		return r.unapplied(scope.failure()), nil
 	}
 	if outside := r.lookedOutside(err); outside != nil {
-		out.Failure = fail(ReasonOutsideNamespace, "The chart's templates look up %s, which lies outside namespace %s, the only one this job may see. Nothing was applied.",
-			outside.path, r.release.Namespace)
-		return out, nil
+		return r.unapplied(fail(ReasonOutsideNamespace, "The chart's templates look up %s, which lies outside namespace %s, the only one this job may see.",
+			outside.path, r.release.Namespace)), nil
 	}
 	said := clip(err.Error(), maxCause)
 	switch status, answered := apiStatus(err); {
 	case noMatch(err):
-		return out, &unknownKindError{fail(ReasonRenderFailed, "The chart uses a kind of object that cluster %s does not have: %s. Nothing was applied.", r.cluster.name, said)}
+		return Outcome{}, &unknownKindError{r.unapplied(fail(ReasonRenderFailed, "The chart uses a kind of object that cluster %s does not have: %s.", r.cluster.name, said))}
 	case answered:
-		out.Failure = fail(ReasonApplyRefused, "The API server refused what the chart renders: %s. Nothing was applied.", clip(status.Message, maxCause))
+		return r.unapplied(fail(ReasonApplyRefused, "The API server refused what the chart renders: %s.", clip(status.Message, maxCause))), nil
 	case strings.Contains(said, "cannot be imported into the current release"):
-		out.Failure = fail(ReasonApplyRefused, "The chart carries an object that exists already and belongs to something else: %s. Nothing was applied.", said)
+		return r.unapplied(fail(ReasonApplyRefused, "The chart carries an object that exists already and belongs to something else: %s.", said)), nil
 	case strings.Contains(said, "values don't meet the specifications"):
-		out.Failure = fail(ReasonValuesInvalid, "The values don't fit the chart's schema: %s. Nothing was applied.", said)
+		return r.unapplied(fail(ReasonValuesInvalid, "The values don't fit the chart's schema: %s.", said)), nil
 	default:
-		out.Failure = fail(ReasonRenderFailed, "The chart does not render to objects that can be applied: %s. Nothing was applied.", said)
+		return r.unapplied(fail(ReasonRenderFailed, "The chart does not render to objects that can be applied: %s.", said)), nil
 	}
-	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"helm.sh/helm/v4/pkg/kube"
@@ -40,6 +41,8 @@ type Cluster struct {
 	config *rest.Config // never handed out, only copied
 	client kubernetes.Interface
 	timing timing
+
+	abandoned atomic.Int32 // renders that were given up and still run
 
 	mu       sync.Mutex
 	offers   *offers

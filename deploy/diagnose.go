@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// problem is what is wrong with one pod or object, and how much it tells.
+// problem is what is wrong with one pod or object, and how much that explains.
 type problem struct {
 	weight    int // the heaviest problem is reported
 	reason    Reason

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +134,18 @@ func TestWorst(t *testing.T) {
 	w.podSeen(testPod("db-0", "StatefulSet/db", crash), false)
 	if f := w.worst(anyObject); f.ref.name != "db" {
 		t.Errorf("the crash is worse: %+v", f)
+	}
+}
+
+// Of very many warnings, the newest are kept.
+func TestNewestWarningsAreKept(t *testing.T) {
+	w := testWatcher(t, shop)
+	about := corev1.ObjectReference{Kind: "Deployment", Name: "shop"}
+	for n := range 2 * maxEventsKept {
+		w.eventSeen(&corev1.Event{InvolvedObject: about, Reason: "FailedCreate", Message: fmt.Sprint("try ", n+1)}, false)
+	}
+	if f := w.worst(anyObject); f.problem.text != fmt.Sprint("FailedCreate: try ", 2*maxEventsKept) || len(w.events) != maxEventsKept {
+		t.Errorf("%q of %d warnings", f.problem.text, len(w.events))
 	}
 }
 

@@ -14,8 +14,8 @@
 // our credentials are not accepted, the record of the release can't be written, the
 // lease is held or lost, the context ended. A Failure in the Outcome is theirs, and final:
 // the chart does not render, an object is refused, a hook fails, an image crashes. Any
-// failure while the API server was away counts as ours. Other doubts (an error that
-// says nothing of a request) fall to theirs.
+// failure while the API server was away counts as ours. Other doubtful cases (an error
+// that does not come from a request) count as theirs.
 //
 // # One at a time
 //
@@ -36,18 +36,18 @@
 //
 // An upgrade that fails is rolled back to the newest revision that ran, with the chart's
 // rollback hooks, and waited for. A first installation that fails is uninstalled without
-// leaving a history, so that the next one starts clean, with its pre-install hooks. What is wrong is
-// found before that: pods and warnings are watched while the rollout runs.
+// leaving a history, so that the next one starts clean, with its pre-install hooks. What is
+// wrong is found before that: pods and warnings are watched while the rollout runs.
 //
-// # Going back
+// # Rolling back
 //
-// Rollback makes an earlier revision run again, by Helm's record alone: only a revision
-// that was deployed once, the one before the present or one named. Revisions that failed
-// do not count, and one that goes back stands for what it goes back to, so asked twice it
-// goes back twice. A rollback that was interrupted is forgotten and carried out again
-// under the same number; one that was carried out is adopted, also when others deployed
-// since. When its revision does not become ready, the release is left there: where to go
-// from there is for people to choose.
+// Rollback makes an earlier revision run again, from Helm's record alone: the one that ran
+// before the present one, or one that is named. Revisions that never ran can't be chosen. A
+// revision recorded by a rollback counts as the one it rolled back to, so two rollbacks in
+// a row go back two revisions. A rollback that was interrupted is deleted from the record
+// and carried out again under the same number; one that was carried out is adopted, also
+// when others have deployed since. When the revision does not become ready, the release is
+// left there: where to go from there is for people to choose.
 //
 // # What a chart may touch
 //

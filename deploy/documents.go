@@ -150,9 +150,9 @@ func (d *keptDiscovery) ServerVersion() (*version.Info, error) {
 	return d.version, nil
 }
 
-// sharedSchema is kubectl's check of objects before they are sent. For a kind whose
-// fields the API server checks itself, that is all it finds out; it reads a large
-// document for it, and remembers what it found. So one serves all rollouts.
+// sharedSchema is kubectl's check of objects before they are sent, shared by all rollouts:
+// it reads a large document, as a rule only to find that the API server checks the fields
+// of a kind itself, and remembers that.
 type sharedSchema struct {
 	getter *getter
 

@@ -150,6 +150,32 @@ func TestEngineHookFails(t *testing.T) {
 	}
 }
 
+// Helm installs custom resource definitions before it renders, and they stay when that fails.
+func TestEngineDefinitionsAreInstalledFirst(t *testing.T) {
+	s := newSite(t, enginetest.Start(t, options))
+	group := s.namespace + ".example.com"
+	rel := s.release(testOwner(), nil)
+	rel.Chart, rel.AllowClusterScoped = "charts/shop", true
+	rel.Source = chartTree(t, map[string]string{
+		"charts/shop/templates/x.yaml": `{{ fail "no" }}`,
+		"charts/shop/crds/things.yaml": "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things." + group + "}\n" +
+			"spec: {group: " + group + ", scope: Namespaced, names: {kind: Thing, plural: things}, versions: [{name: v1, served: true, storage: true, " +
+			"schema: {openAPIV3Schema: {type: object}}}]}\n",
+	})
+	definition := "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things." + group
+	rest := s.cluster.client.CoreV1().RESTClient()
+	t.Cleanup(func() { _ = rest.Delete().AbsPath(definition).Do(context.Background()).Error() })
+	out := s.rollout(rel)
+	wantFailure(t, out, "", ReasonRenderFailed, "definitions may have been installed", "nothing else was applied")
+	if out.Status != StatusFailed || out.Revision != 0 {
+		t.Errorf("%+v", out)
+	}
+	if err := rest.Get().AbsPath(definition).Do(t.Context()).Error(); err != nil {
+		t.Errorf("the definition: %v", err)
+	}
+	s.wantStatuses("")
+}
+
 func TestEngineScopeOnTheCluster(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
 	hook := "metadata: {name: h, namespace: kube-system, annotations: {helm.sh/hook: pre-install}}"
@@ -306,7 +332,7 @@ func TestEnginePendingByHandIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFailure(t, s.rollout(s.release(ownerOfRun("1"), nil)), "", ReasonReleasePending, "is pending-upgrade since", "helm rollback shop -n "+s.namespace)
-	wantFailure(t, s.goBack(s.rollback(ownerOfRun("1"), 0)), "", ReasonReleasePending, "is pending-upgrade since")
+	wantFailure(t, s.rollBack(s.rollback(ownerOfRun("1"), 0)), "", ReasonReleasePending, "is pending-upgrade since")
 	s.wantStatuses("deployed pending-upgrade")
 }
 

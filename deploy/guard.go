@@ -21,7 +21,7 @@ func (e *scopeError) Error() string { return e.object + " " + e.why }
 func (e *scopeError) failure() *Failure {
 	return &Failure{
 		Object: e.object, Reason: ReasonOutsideNamespace,
-		Sentence: fmt.Sprintf("The chart carries %s, which %s. Nothing was applied.", e.object, e.why),
+		Sentence: fmt.Sprintf("The chart carries %s, which %s.", e.object, e.why),
 	}
 }
 

@@ -137,16 +137,16 @@ func (e *recordError) Unwrap() error { return e.cause }
 type records struct {
 	driver.Driver
 	log   slog.Handler
-	stamp func(*release.Release)       // says whose a revision is that is about to be recorded
+	stamp func(*release.Release)       // labels a revision with its owner before it is recorded
 	check func(*release.Release) error // before a revision is recorded
 	after func(*release.Release)       // when it is
 
 	mu        sync.Mutex
-	begun     bool             // a revision is being recorded, or is
-	abandoned bool             // none may be recorded any more
+	begun     bool             // recording a revision has begun
+	abandoned bool             // no revision may be recorded any more
 	created   *release.Release // newest recorded by this rollout
-	known     *snapshot        // what history read, until something is written
-	err       error            // first record that could not be written; Helm swallows some
+	known     *snapshot        // what history read; nil once something was written
+	err       error            // the first that reading or writing a record met; Helm swallows some
 }
 
 func newRecords(client kubernetes.Interface, namespace string, owner Owner, log slog.Handler) *records {
@@ -195,7 +195,7 @@ func (d *records) forgetNewest() {
 	d.begun, d.created = false, nil
 }
 
-// abandon forbids to record a revision, unless one was begun.
+// abandon forbids recording a revision and returns true, unless recording has begun.
 func (d *records) abandon() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -203,7 +203,7 @@ func (d *records) abandon() bool {
 	return d.abandoned
 }
 
-// begin allows to record a revision, unless that was abandoned.
+// begin notes that recording begins and returns true, unless abandon forbade it.
 func (d *records) begin() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -322,7 +322,7 @@ func asRelease(rls releaser.Releaser) (*release.Release, error) {
 	return rel, nil
 }
 
-// checkHooks parses every hook of a revision, which checks it.
+// checkHooks parses every hook of a revision: guardedClient checks what it parses.
 func (r *rollout) checkHooks(rel *release.Release) error {
 	client := r.kubeClient()
 	for _, hook := range rel.Hooks {

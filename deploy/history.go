@@ -24,14 +24,20 @@ const (
 // plan is a step and what has to be cleared away before it.
 type plan struct {
 	step    step
-	latest  *release.Release // nil when there is none
-	failure *Failure         // with stepRefuse
+	failure *Failure // with stepRefuse
+	cleanup
 
-	markFailed  bool // latest was interrupted: record it as failed, so that Helm goes on
-	remove      bool // uninstall what an interrupted or failed first installation left
-	restore     int  // put this revision back first, without waiting, to clear what an interrupted one left
-	keepHistory bool // somebody keeps the history of this release: leave it when removing
-	backTo      int  // where a failed upgrade goes back to; 0: nowhere
+	keepHistory    bool // somebody keeps the history of this release: leave it when removing
+	rollbackTarget int  // revision that a failed upgrade is rolled back to; 0 for none
+}
+
+// cleanup is what interrupted work left in the way of a rollout or rollback.
+type cleanup struct {
+	latest     *release.Release // newest revision; nil when there is none
+	discard    *release.Release // revision that an interrupted try of this same work recorded: delete it, then roll back again
+	markFailed bool             // latest was interrupted: record it as failed, so that Helm goes on
+	remove     bool             // uninstall what an interrupted or failed first installation left
+	restore    int              // roll back to this revision first, without waiting, to undo what latest applied
 }
 
 // decide reads a release's history, oldest first.
@@ -44,14 +50,14 @@ func decide(history []*release.Release, owner Owner, namespace, name string) pla
 		return plan{step: stepInstall}
 	}
 	latest := history[len(history)-1]
-	p := plan{latest: latest, backTo: backTo(history)}
+	p := plan{cleanup: cleanup{latest: latest}, rollbackTarget: rollbackTarget(history)}
 	if f := foreign(history, owner, namespace, name); f != nil {
 		p.step, p.failure = stepRefuse, f
 		return p
 	}
 	status := latest.Info.Status
 	ours, same := stamped(latest), owner.sameWork(latest)
-	ran := p.backTo > 0
+	ran := p.rollbackTarget > 0
 	switch {
 	case !ours && busy(status):
 		p.step, p.failure = stepRefuse, busyElsewhere(latest, namespace, name)
@@ -63,16 +69,16 @@ func decide(history []*release.Release, owner Owner, namespace, name string) pla
 		}
 
 	case status == common.StatusUninstalled:
-		p.step, p.keepHistory, p.backTo = stepReinstall, true, 0
+		p.step, p.keepHistory, p.rollbackTarget = stepReinstall, true, 0
 
 	case status == common.StatusUninstalling: // ours: a failed first installation, being removed
-		p.step, p.remove, p.backTo = stepInstall, true, 0
+		p.step, p.remove, p.rollbackTarget = stepInstall, true, 0
 
 	case status == common.StatusPendingInstall,
 		status == common.StatusFailed && !ran && ours:
 		// Nothing of this release ever ran. The same work goes on over what is there;
 		// another run's chart may name other objects, so what is there goes first.
-		p.step, p.markFailed, p.backTo = stepReinstall, status.IsPending(), 0
+		p.step, p.markFailed, p.rollbackTarget = stepReinstall, status.IsPending(), 0
 		if !same {
 			p.step, p.markFailed, p.remove = stepInstall, false, true
 		}
@@ -80,7 +86,7 @@ func decide(history []*release.Release, owner Owner, namespace, name string) pla
 	case status.IsPending():
 		p.step, p.markFailed = stepUpgrade, true
 		if ran && (!same || status == common.StatusPendingRollback) {
-			p.restore = p.backTo
+			p.restore = p.rollbackTarget
 		}
 
 	case status == common.StatusFailed, status == common.StatusSuperseded:
@@ -107,9 +113,9 @@ func oddState(latest *release.Release, namespace, name string) *Failure {
 		name, namespace, latest.Info.Status, name, namespace)
 }
 
-// backTo is the newest revision that ran: a deployed one, else (after a crash between
-// Helm's two records of an upgrade) the newest superseded one.
-func backTo(history []*release.Release) int {
+// rollbackTarget is the newest revision that ran, 0 for none: a deployed one, else (after a
+// crash between Helm's two records of an upgrade) the newest superseded one.
+func rollbackTarget(history []*release.Release) int {
 	for _, status := range []common.Status{common.StatusDeployed, common.StatusSuperseded} {
 		for _, rel := range slices.Backward(history) {
 			if rel.Info.Status == status {

@@ -67,8 +67,8 @@ func parseKubeconfig(data []byte, contextName, dir string) (*rest.Config, error)
 	for _, p := range paths {
 		switch {
 		case *p == "":
-		case filepath.IsAbs(*p):
-			return nil, fmt.Errorf("it names the file %s: put the file beside the kubeconfig and name it by a relative path, or embed it with `kubectl config view --flatten --raw`", *p)
+		case !filepath.IsLocal(*p):
+			return nil, fmt.Errorf("it names the file %s, which does not lie beside it: put the file into the folder of the kubeconfig and name it by a relative path, or embed it with `kubectl config view --flatten --raw`", *p)
 		default:
 			*p = filepath.Join(dir, *p)
 		}

@@ -36,6 +36,8 @@ func TestKubeconfig(t *testing.T) {
 		{"relative token file", "{tokenFile: token}", "", ""},
 		{"absolute token file", "{tokenFile: /etc/shadow}", "", "/etc/shadow"},
 		{"absolute client key", "{client-certificate-data: YQ==, client-key: /root/key}", "", "/root/key"},
+		{"token file above", "{tokenFile: ../secret}", "", "../secret"},
+		{"token file above, the long way", "{tokenFile: pki/../../secret}", "", "pki/../../secret"},
 		{"no such context", "{token: abc}", "nowhere", `no context "nowhere"`},
 		{"unreadable CA beside it", "{token: abc}", "ca", "ca.crt"},
 	} {

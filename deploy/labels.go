@@ -20,11 +20,11 @@ const (
 	labelJob          = labelPrefix + "job"
 	labelAttempt      = labelPrefix + "attempt"
 	labelSHA          = labelPrefix + "sha"
-	// Helm copies a release's labels into the next revision, also when somebody
-	// upgrades by hand. Only a revision whose number is in this label is of our making.
+	// The number of the revision. Helm copies labels into the next revision, also when somebody
+	// upgrades by hand: only where this is the revision's own number did Slipway record it.
 	labelRevision = labelPrefix + "revision"
-	// The same of a revision that somebody asked for with Rollback. One that a failed rollout went back to has it
-	// not, or with the number of the revision it was copied from.
+	// The number of a revision that Rollback recorded. Where it is another number, Helm copied it; a failed
+	// rollout that is rolled back by itself does not set it.
 	labelRollback = labelPrefix + "rollback"
 )
 
@@ -54,8 +54,8 @@ func labelName(repository string) string {
 	return labelValue(strings.ReplaceAll(repository, "/", "_"))
 }
 
-// stamp marks a revision about to be recorded as ours. A revision that goes back keeps
-// saying whose work runs again, as Helm copied it, but belongs to the repository either way.
+// stamp labels a revision, before it is recorded, as ours and as the repository's. One made
+// by a rollback keeps, as Helm copied them, the labels of the work that it makes run again.
 func (o Owner) stamp(rel *release.Release) {
 	labels := maps.Clone(rel.Labels)
 	if labels == nil {
@@ -72,7 +72,7 @@ func (o Owner) stamp(rel *release.Release) {
 	rel.Labels = labels
 }
 
-// stampRollback marks a revision that goes back as asked for by this very work. The commit stays that of what runs again.
+// stampRollback labels a revision as recorded by a Rollback for this work. The commit stays that of what runs again.
 func (o Owner) stampRollback(rel *release.Release) {
 	o.stamp(rel)
 	own := o.labels()
@@ -82,8 +82,8 @@ func (o Owner) stampRollback(rel *release.Release) {
 	rel.Labels[labelRollback] = rel.Labels[labelRevision]
 }
 
-// askedBack says whether this attempt of this work recorded the revision by a Rollback.
-func (o Owner) askedBack(rel *release.Release) bool {
+// requestedRollback says whether a Rollback for this attempt of this work recorded the revision.
+func (o Owner) requestedRollback(rel *release.Release) bool {
 	return o.sameWork(rel) && rel.Labels[labelRollback] == strconv.Itoa(rel.Version) && rel.Labels[labelAttempt] == strconv.Itoa(o.Attempt)
 }
 

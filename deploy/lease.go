@@ -47,7 +47,7 @@ type observedLease struct {
 	since   time.Time
 }
 
-// work is whose rollout it is, apart from which claim of it.
+// work names the run and job that hold a lease. Each claim adds a random part of its own.
 func (o Owner) work() string {
 	return fmt.Sprintf("%s (%d) run %s job %s", o.Repository, o.RepositoryID, o.Run, o.Job)
 }

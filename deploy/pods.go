@@ -2,45 +2,15 @@ package deploy
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const maxImages = 100
-
-// ensureNamespace creates the namespace when it is absent. One that exists is left as it is.
-func (c *Cluster) ensureNamespace(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timing.readLimit)
-	defer cancel()
-	found, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case err == nil && found.DeletionTimestamp != nil:
-		return fmt.Errorf("namespace %s is being deleted", name)
-	case err == nil, apierrors.IsForbidden(err): // rights in one namespace suffice when it exists
-		return nil
-	case !apierrors.IsNotFound(err):
-		return fmt.Errorf("look for namespace %s: %w", name, err)
-	}
-	_, err = c.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{managedBy: "slipway"}},
-	}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create namespace %s: %w", name, err)
-	}
-	return nil
-}
-
-// fenced wraps a transport for this rollout.
-func (r *rollout) fenced(next http.RoundTripper) http.RoundTripper {
-	return fenced(next, r.lease.fence, r.confine, r.cluster.timing.readLimit)
-}
 
 // images lists what the release's pods run. It is a courtesy: when the list can't be
 // had, the outcome goes without it.

@@ -23,7 +23,7 @@ type progress struct {
 
 	mu   sync.Mutex
 	last map[object.ObjMetadata]string
-	// fresh holds the Deployments that were seen within their progress deadline since this wait began.
+	// fresh holds the Deployments that have been within their progress deadline since this wait began.
 	fresh map[object.ObjMetadata]bool
 }
 
@@ -58,10 +58,10 @@ func (p *progress) ReadStatusForObject(ctx context.Context, reader engine.Cluste
 	return rs, err
 }
 
-// doubt takes an exceeded progress deadline for what it is when a wait begins with it: left from the revision before.
-// The Deployment controller lets that condition stand until the new one gets on, long after it has noted that it saw
-// the new generation, and Helm gives up at the first failure it reads. So a rollback of what did not start in time
-// would fail at once. A Deployment that never gets on ends with the wait's timeout.
+// doubt ignores a ProgressDeadlineExceeded that was there when the wait began: it is left from the revision before.
+// The Deployment controller keeps that condition until the new revision makes progress, long after it has observed the
+// new generation, and Helm gives up at the first failure it reads: rolling back a Deployment that did not start in time
+// would fail at once. One that never makes progress ends with the wait's timeout.
 func (p *progress) doubt(rs *event.ResourceStatus) {
 	if rs == nil || rs.Resource == nil || rs.Identifier.GroupKind != (schema.GroupKind{Group: "apps", Kind: "Deployment"}) {
 		return
@@ -72,7 +72,7 @@ func (p *progress) doubt(rs *event.ResourceStatus) {
 	case !pastDeadline(rs.Resource):
 		p.fresh[rs.Identifier] = true
 	case rs.Status == status.FailedStatus && !p.fresh[rs.Identifier]:
-		rs.Status, rs.Message = status.InProgressStatus, "not getting on yet"
+		rs.Status, rs.Message = status.InProgressStatus, "no progress yet"
 	}
 }
 

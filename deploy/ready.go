@@ -52,7 +52,7 @@ func settled(u *unstructured.Unstructured) bool {
 	switch {
 	case u.GetUID() == "": // as rendered, not as answered
 		return false
-	case !scheme.Scheme.Recognizes(gvk): // a custom one may say nothing until it is seen to
+	case !scheme.Scheme.Recognizes(gvk): // a custom object may look ready until its controller has seen it
 		return false
 	case gvk.Kind == "Pod" || gvk.Kind == "Job": // waited for until they end, not until they run
 		return false

@@ -29,7 +29,7 @@ type Release struct {
 	Set map[string]any
 	// Owner is written into the record of the release and decides who may change it.
 	Owner Owner
-	// Timeout bounds hooks and the wait for readiness together. Going back after a
+	// Timeout bounds hooks and the wait for readiness together. Rolling back after a
 	// failure gets the same time again. Zero means DefaultTimeout.
 	Timeout time.Duration
 	// AllowClusterScoped lets the chart carry objects outside Namespace: cluster-scoped
@@ -68,7 +68,7 @@ type Outcome struct {
 	RolledBack     bool
 	RolledBackFrom int // of a Rollback: the newest revision before it
 	RolledBackTo   int
-	// Overtaken says of an adopted Rollback that there is a newer revision since: what runs now is not told.
+	// Overtaken says of an adopted Rollback that a newer revision was recorded since; Images is empty then.
 	Overtaken bool
 	Failure   *Failure
 	Took      time.Duration
@@ -83,7 +83,7 @@ const (
 	StatusUnchanged   Status = "unchanged"   // refused before anything was applied
 	StatusRolledBack  Status = "rolled-back" // the new revision failed, the one before runs again
 	StatusUninstalled Status = "uninstalled" // the first installation failed and was removed
-	StatusFailed      Status = "failed"      // the new revision failed and could not be taken back
+	StatusFailed      Status = "failed"      // it failed, and not all of what it did was undone
 )
 
 // RunningImage is one container image of a running pod of the release.
@@ -104,7 +104,7 @@ type Failure struct {
 	Sentence string
 	// LogTail are the failing container's last lines, at most 20 of at most 200 characters.
 	LogTail []string
-	// Revisions are what the release has, newest first, at most 10, when the one to go back to is not there.
+	// Revisions are the release's newest ones, at most 10, newest first, when there is none to roll back to.
 	Revisions []Revision
 }
 
@@ -127,7 +127,7 @@ const (
 	ReasonUnschedulable    Reason = "Unschedulable"
 	ReasonUnhealthy        Reason = "Unhealthy"  // running, but the readiness probe fails
 	ReasonExited           Reason = "Exited"     // a container ended with an error
-	ReasonNoRevision       Reason = "NoRevision" // there is no revision to go back to
+	ReasonNoRevision       Reason = "NoRevision" // there is no revision to roll back to
 	ReasonOvertaken        Reason = "Overtaken"  // others changed the release since the rollback was begun
 )
 

@@ -21,33 +21,30 @@ type Revision struct {
 	Chart      string // name and version: "shop-1.0.0"
 	AppVersion string // empty when the chart says none
 	Status     string // in Helm's words: deployed, superseded, failed, …
-	// CanRunAgain says that the revision was deployed once, so it can be gone back to.
+	// CanRunAgain says that the revision was deployed once and is not what runs now: Rollback accepts it.
 	CanRunAgain bool
 }
 
-// backPlan is how to go back, decided from a release's record alone.
-type backPlan struct {
-	failure *Failure // why not
-	latest  *release.Release
+// rollbackPlan is what Rollback does, decided from a release's record alone.
+type rollbackPlan struct {
+	failure *Failure // why it is refused; nil when it is not
+	cleanup
 
-	adopt     *release.Release // this very work has gone back already
-	overtaken bool             // with adopt: and others have deployed since
+	adopt     *release.Release // this same work has rolled back already, by this revision
+	overtaken bool             // with adopt: others have deployed since
 
 	from   int              // newest revision before the rollback
-	goal   int              // revision to go back to, as people know it
-	target *release.Release // its record, or a copy
-
-	strike     *release.Release // this very work's own attempt that was interrupted: forget it, then go back again
-	markFailed bool             // latest was interrupted: record it as failed, so that Helm goes on
-	restore    int              // put this revision back first, to clear what an interrupted one left
+	goal   int              // revision to roll back to, as people know it
+	target *release.Release // the goal's record or, once Helm has dropped that, a copy of it
 }
 
-// decideBack reads a release's history, oldest first, and decides how to go back to a revision, 0 for the one before.
+// decideRollback reads a release's history, oldest first, and decides how to roll back to a revision, 0 for the one
+// before.
 //
 // Doubts fall to the careful side, as in decide: what another repository owns, what somebody else is changing and what
-// was changed by others since this very work began is left alone.
-func decideBack(history []*release.Release, owner Owner, namespace, name string, revision int) backPlan {
-	refuse := func(f *Failure) backPlan { return backPlan{failure: f} }
+// others have changed since this work began is left alone.
+func decideRollback(history []*release.Release, owner Owner, namespace, name string, revision int) rollbackPlan {
+	refuse := func(f *Failure) rollbackPlan { return rollbackPlan{failure: f} }
 	if len(history) == 0 {
 		return refuse(noRelease(namespace, name))
 	}
@@ -56,8 +53,8 @@ func decideBack(history []*release.Release, owner Owner, namespace, name string,
 	if f := foreign(history, owner, namespace, name); f != nil {
 		return refuse(f)
 	}
-	p := backPlan{latest: latest, from: latest.Version}
-	if mine := askedBefore(history, owner); mine != nil {
+	p := rollbackPlan{cleanup: cleanup{latest: latest}, from: latest.Version}
+	if mine := earlierRollback(history, owner); mine != nil {
 		return p.resume(history, mine, namespace, name)
 	}
 	switch {
@@ -85,47 +82,49 @@ func decideBack(history []*release.Release, owner Owner, namespace, name string,
 	p.goal = p.target.Version
 	if busy(status) { // ours: an interrupted rollout of other work
 		p.markFailed = true
-		if running := backTo(history); running != p.goal {
+		if running := rollbackTarget(history); running != p.goal {
 			p.restore = running
 		}
 	}
 	return p
 }
 
-// resume decides for work that was here before, and recorded the revision mine.
-func (p backPlan) resume(history []*release.Release, mine *release.Release, namespace, name string) backPlan {
+// resume decides for work that recorded the revision mine in an earlier try.
+func (p rollbackPlan) resume(history []*release.Release, mine *release.Release, namespace, name string) rollbackPlan {
 	p.from, p.goal = mine.Version-1, goalOf(history, mine)
 	switch {
 	case ran(mine):
 		p.adopt, p.overtaken = mine, mine != p.latest
 		return p
 	case mine != p.latest:
-		p.failure = fail(ReasonOvertaken, "Release %s in namespace %s is at revision %d, which others deployed after this rollback was interrupted. Ask again if it is still to go back.",
+		p.failure = fail(ReasonOvertaken, "Release %s in namespace %s is at revision %d, which others deployed after this rollback was interrupted. Ask again if it should still be rolled back.",
 			name, namespace, p.latest.Version)
 		return p
 	}
-	// What was interrupted is forgotten and done again under its number: so Helm compares with what ran before, and
-	// removes what only that had. Only when its record is all that is left of the revision to go back to, it stays.
+	// The interrupted revision is deleted and recorded again under its number: so Helm compares with the revision that
+	// ran before, and removes what only that had. It is kept only when Helm has dropped the goal's record since, so
+	// that this is the last copy.
 	p.target = revisionNamed(history, mine.Info.RollbackRevision)
 	if p.target == nil || !ran(p.target) {
 		p.target, p.markFailed = mine, busy(mine.Info.Status)
 		return p
 	}
-	p.strike, p.latest = mine, history[len(history)-2]
+	p.discard, p.latest = mine, history[len(history)-2]
 	return p
 }
 
-// askedBefore is the newest revision that this attempt of this work recorded, going back; nil when there is none.
-func askedBefore(history []*release.Release, owner Owner) *release.Release {
+// earlierRollback is the newest revision that this attempt of this work recorded by a Rollback; nil when there is none.
+func earlierRollback(history []*release.Release, owner Owner) *release.Release {
 	for _, rel := range slices.Backward(history) {
-		if rel.Info.RollbackRevision > 0 && owner.askedBack(rel) {
+		if rel.Info.RollbackRevision > 0 && owner.requestedRollback(rel) {
 			return rel
 		}
 	}
 	return nil
 }
 
-// goalOf is the revision that one goes back to, seen through an interrupted try of the same.
+// goalOf is the revision that rel rolls back to; when that is itself a rollback that did not end, what that one rolls
+// back to.
 func goalOf(history []*release.Release, rel *release.Release) int {
 	to := rel.Info.RollbackRevision
 	if found := revisionNamed(history, to); found != nil && found.Info.RollbackRevision > 0 && !ran(found) {
@@ -134,9 +133,9 @@ func goalOf(history []*release.Release, rel *release.Release) int {
 	return to
 }
 
-// before is the revision that ran before the present one; nil when there is none. What a revision goes back to stands
-// for it, so going back again does not return to what was just taken back. When the newest one did not come to run,
-// it is what ran last; a failed rollback is tried again.
+// before is the revision that ran before the present one; nil when there is none. A revision recorded by a rollback
+// counts as the one it rolled back to, so the next rollback goes further back, not to what was just undone. When the
+// newest revision never ran, it is the last that did; after a failed rollback, that rollback's target.
 func before(history []*release.Release) *release.Release {
 	latest := history[len(history)-1]
 	present := latest.Version
@@ -187,7 +186,7 @@ func noRelease(namespace, name string) *Failure {
 	return fail(ReasonNoRevision, "There is no release %s in namespace %s: it was never rolled out there, or was uninstalled.", name, namespace)
 }
 
-// noRevision says why there is nothing to go back to, and what there is.
+// noRevision says why there is no revision to roll back to, and which ones there are.
 func noRevision(history []*release.Release, why string) *Failure {
 	f := &Failure{Reason: ReasonNoRevision}
 	var numbers []string

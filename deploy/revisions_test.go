@@ -23,7 +23,7 @@ func described(rel *release.Release, description string) *release.Release {
 	return rel
 }
 
-func TestDecideBack(t *testing.T) {
+func TestDecideRollback(t *testing.T) {
 	me := testOwner()
 	deployer, asker, retry, other := me, me, me, me
 	deployer.Run, asker.Run, retry.Attempt = "run-0", "run-2", 2
@@ -69,9 +69,9 @@ func TestDecideBack(t *testing.T) {
 			return rel
 		}()}, 0, "2 to 1, adopt 3 overtaken"},
 		{"another attempt", releases{by(1, superseded), by(2, superseded), by(3, superseded), askedFor(4, 2, deployed, &retry)}, 0, "4 to 1"},
-		{"this very work, interrupted", releases{by(1, superseded), by(2, deployed), askedFor(3, 1, goingBack, &me)}, 0, "2 to 1, strike 3"},
-		{"this very work, interrupted between Helm's two records", releases{by(1, superseded), by(2, superseded), askedFor(3, 1, goingBack, &me)}, 0, "2 to 1, strike 3"},
-		{"this very work, failed and not told", releases{by(1, superseded), by(2, deployed), askedFor(3, 1, failed, &me)}, 0, "2 to 1, strike 3"},
+		{"this very work, interrupted", releases{by(1, superseded), by(2, deployed), askedFor(3, 1, goingBack, &me)}, 0, "2 to 1, discard 3"},
+		{"this very work, interrupted between Helm's two records", releases{by(1, superseded), by(2, superseded), askedFor(3, 1, goingBack, &me)}, 0, "2 to 1, discard 3"},
+		{"this very work, failed and not told", releases{by(1, superseded), by(2, deployed), askedFor(3, 1, failed, &me)}, 0, "2 to 1, discard 3"},
 		{"this very work, interrupted after the oldest was dropped", releases{by(2, superseded), by(3, deployed), askedFor(4, 1, goingBack, &me)}, 1, "3 to 1 by 4, mark failed"},
 		{"the same, interrupted again", releases{by(3, deployed), askedFor(4, 1, failed, &me), askedFor(5, 4, goingBack, &me)}, 1, "4 to 1 by 5, mark failed"},
 		{"the same, done", releases{by(3, superseded), askedFor(4, 1, failed, &me), askedFor(5, 4, deployed, &me)}, 1, "4 to 1, adopt 5"},
@@ -99,7 +99,7 @@ func TestDecideBack(t *testing.T) {
 		{"unknown", releases{by(1, superseded), by(2, common.StatusUnknown)}, 1, `in the state "unknown"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p := decideBack(tc.history, me, "tks", "shop", tc.revision)
+			p := decideRollback(tc.history, me, "tks", "shop", tc.revision)
 			if p.failure != nil {
 				if !strings.Contains(p.failure.Sentence, tc.want) {
 					t.Errorf("refused: %s; want %q", p.failure.Sentence, tc.want)
@@ -114,7 +114,7 @@ func TestDecideBack(t *testing.T) {
 }
 
 // String writes a plan down for the tests.
-func (p backPlan) String() string {
+func (p rollbackPlan) String() string {
 	s := fmt.Sprintf("%d to %d", p.from, p.goal)
 	if p.target != nil && p.target.Version != p.goal {
 		s += fmt.Sprintf(" by %d", p.target.Version)
@@ -125,8 +125,8 @@ func (p backPlan) String() string {
 	if p.overtaken {
 		s += " overtaken"
 	}
-	if p.strike != nil {
-		s += fmt.Sprintf(", strike %d", p.strike.Version)
+	if p.discard != nil {
+		s += fmt.Sprintf(", discard %d", p.discard.Version)
 	}
 	if p.markFailed {
 		s += ", mark failed"
@@ -146,7 +146,7 @@ func TestRevisionsAreToldAndBounded(t *testing.T) {
 	}
 	history[13].Info.Status = common.StatusDeployed
 	history[12].Info.Status = common.StatusFailed
-	f := decideBack(history, testOwner(), "tks", "shop", 99).failure
+	f := decideRollback(history, testOwner(), "tks", "shop", 99).failure
 	if f == nil || f.Reason != ReasonNoRevision || len(f.Revisions) != maxRevisionsTold {
 		t.Fatalf("%+v", f)
 	}
@@ -170,7 +170,7 @@ func TestStampRollback(t *testing.T) {
 	back := rev(3, common.StatusPendingRollback, nil)
 	back.Info.RollbackRevision, back.Labels = 1, target.Labels
 	asker.stampRollback(back)
-	if !asker.askedBack(back) || deployer.askedBack(back) || deployer.sameWork(back) {
+	if !asker.requestedRollback(back) || deployer.requestedRollback(back) || deployer.sameWork(back) {
 		t.Errorf("labels %v", back.Labels)
 	}
 	if back.Labels[labelSHA] != deployer.SHA || target.Labels[labelRun] != deployer.Run {
@@ -185,7 +185,7 @@ func TestStampRollback(t *testing.T) {
 	copied := rev(4, common.StatusDeployed, nil)
 	copied.Info.RollbackRevision, copied.Labels = 3, back.Labels
 	deployer.stamp(copied)
-	if asker.askedBack(copied) || copied.Labels[labelRollback] != "3" {
+	if asker.requestedRollback(copied) || copied.Labels[labelRollback] != "3" {
 		t.Errorf("labels %v", copied.Labels)
 	}
 }

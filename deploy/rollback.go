@@ -9,16 +9,14 @@ import (
 
 	"helm.sh/helm/v4/pkg/release/common"
 	release "helm.sh/helm/v4/pkg/release/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Rollback says which release goes back, how far, and for whom. Its fields mean what they mean in a Release.
+// Rollback says which release to roll back, how far, and for whom. Its fields mean what they mean in a Release.
 type Rollback struct {
 	Namespace string
 	Name      string
-	// Revision to go back to, by Helm's history; 0 for the one deployed before the present one.
-	// What a rollback left behind is not "before": asked twice, it goes back twice.
+	// Revision to roll back to, by its number in Helm's history; 0 for the one that ran before the present one. A
+	// revision recorded by a rollback counts as the one it rolled back to: two rollbacks in a row go back two revisions.
 	Revision int
 	// Owner's SHA is not used: a revision keeps the commit it was rolled out from.
 	Owner              Owner
@@ -58,36 +56,22 @@ func (c *Cluster) rollback(ctx context.Context, back Rollback, log *lineLog) (Ou
 		return unchanged(noRelease(back.Namespace, back.Name))
 	}
 	return c.holding(ctx, rel, log, func(ctx context.Context, r *rollout) (Outcome, error) {
-		return r.back(ctx, back.Revision)
+		return r.runRollback(ctx, back.Revision)
 	})
 }
 
-// lacksNamespace says that a namespace is known not to be there. Rights in one namespace need not suffice to see it.
-func (c *Cluster) lacksNamespace(ctx context.Context, name string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timing.readLimit)
-	defer cancel()
-	_, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return true, nil
-	case err != nil && !apierrors.IsForbidden(err):
-		return false, fmt.Errorf("look for namespace %s: %w", name, err)
-	}
-	return false, nil
-}
-
-// back decides from the release's record how to go back, and does it.
-func (r *rollout) back(ctx context.Context, revision int) (Outcome, error) {
+// runRollback decides from the release's record how to roll back, and does it.
+func (r *rollout) runRollback(ctx context.Context, revision int) (Outcome, error) {
 	history, err := r.records.history(r.release.Name)
 	if err != nil {
 		return Outcome{}, r.trouble(ctx, err)
 	}
-	p := decideBack(history, r.release.Owner, r.release.Namespace, r.release.Name, revision)
+	p := decideRollback(history, r.release.Owner, r.release.Namespace, r.release.Name, revision)
 	if p.failure != nil {
 		return unchanged(p.failure)
 	}
 	if p.overtaken {
-		r.log.printf("this job went back before, by revision %d; revision %d is newer and stays", p.adopt.Version, p.latest.Version)
+		r.log.printf("this job rolled back already, as revision %d; the newer revision %d stays", p.adopt.Version, p.latest.Version)
 		return Outcome{
 			Revision: p.adopt.Version, Status: StatusDeployed, Adopted: true, Overtaken: true,
 			RolledBack: true, RolledBackFrom: p.from, RolledBackTo: p.goal,
@@ -102,13 +86,13 @@ func (r *rollout) back(ctx context.Context, revision int) (Outcome, error) {
 	if applied != nil {
 		err = r.adopt(waiting, applied)
 	} else if err = r.checkRevisions(p.latest, p.target); err == nil {
-		if err := r.makeWay(ctx, p); err != nil {
+		if err := r.clear(ctx, p.cleanup); err != nil {
 			return Outcome{}, err
 		}
 		r.log.printf("rolling release %s in namespace %s on cluster %s back from revision %d to %d",
 			r.release.Name, r.release.Namespace, r.cluster.name, p.from, p.goal)
 		r.records.stamp = r.release.Owner.stampRollback
-		err = r.goBack(waiting, p.target.Version)
+		err = r.rollBackTo(waiting, p.target.Version)
 		applied = r.records.newest()
 	}
 	if err == nil {
@@ -122,24 +106,14 @@ func (r *rollout) back(ctx context.Context, revision int) (Outcome, error) {
 	if ours := r.judge(ctx, waiting, start, err); ours != nil {
 		return Outcome{}, ours
 	}
-	if applied == nil { // nothing was recorded, so nothing was applied
+	if applied == nil {
 		return r.refused(err)
 	}
-	return r.stuck(ctx, p, applied, err, time.Since(start))
+	return r.rollbackFailed(ctx, p, applied, err, time.Since(start))
 }
 
-// makeWay removes what interrupted work left in the way of a rollback.
-func (r *rollout) makeWay(ctx context.Context, p backPlan) error {
-	if p.strike != nil {
-		r.log.printf("revision %d was interrupted (%s); going back again", p.strike.Version, p.strike.Info.Status)
-		if _, err := r.configuration().Releases.Delete(r.release.Name, p.strike.Version); err != nil {
-			return r.trouble(ctx, err)
-		}
-	}
-	return r.clear(ctx, plan{latest: p.latest, markFailed: p.markFailed, restore: p.restore})
-}
-
-// checkRevisions parses what runs and what is to run, which checks it. Helm does so only once the new revision is recorded.
+// checkRevisions parses revisions' objects: guardedClient checks what it parses. Helm itself parses them only once the
+// new revision is recorded.
 func (r *rollout) checkRevisions(revisions ...*release.Release) error {
 	client := r.kubeClient()
 	for _, rel := range revisions {
@@ -150,9 +124,9 @@ func (r *rollout) checkRevisions(revisions ...*release.Release) error {
 	return nil
 }
 
-// stuck is the outcome of a rollback whose revision does not become ready. Going on from there, back or forward, is for
-// people to choose.
-func (r *rollout) stuck(ctx context.Context, p backPlan, applied *release.Release, err error, took time.Duration) (Outcome, error) {
+// rollbackFailed is the outcome of a rollback whose revision did not become ready. Where to go from there is for people
+// to choose.
+func (r *rollout) rollbackFailed(ctx context.Context, p rollbackPlan, applied *release.Release, err error, took time.Duration) (Outcome, error) {
 	failure := r.diagnose(ctx, applied, err, took)
 	r.log.printf("revision %d failed: %s", applied.Version, failure.Sentence)
 	out := Outcome{
@@ -163,7 +137,7 @@ func (r *rollout) stuck(ctx context.Context, p backPlan, applied *release.Releas
 		failure.Sentence += " It had been deployed and ready before, so it was left as it is."
 		return out, nil
 	}
-	// Helm leaves a revision pending whose hooks fail, and is then stuck with it.
+	// Helm leaves a revision pending when its hooks fail, and refuses to go on from it.
 	if applied.Info.Status.IsPending() {
 		applied.SetStatus(common.StatusFailed, clip(fmt.Sprintf("Rollback %q failed: %s", applied.Name, err), maxCause))
 		if err := r.configuration().Releases.Update(applied); err != nil {

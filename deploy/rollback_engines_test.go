@@ -21,8 +21,8 @@ func (s *site) rollback(owner Owner, revision int) Rollback {
 	return Rollback{Namespace: s.namespace, Name: "shop", Revision: revision, Owner: owner, Timeout: 2 * time.Minute}
 }
 
-// goBack must not end with an error.
-func (s *site) goBack(back Rollback) Outcome {
+// rollBack must not end with an error.
+func (s *site) rollBack(back Rollback) Outcome {
 	s.t.Helper()
 	s.log = newTestWriter(s.t)
 	out, err := s.cluster.Rollback(s.t.Context(), back, s.log)
@@ -39,7 +39,7 @@ func (s *site) goBack(back Rollback) Outcome {
 // wentBack must end well: with this new revision, from one to another.
 func (s *site) wentBack(back Rollback, revision, from, to int) Outcome {
 	s.t.Helper()
-	out := s.goBack(back)
+	out := s.rollBack(back)
 	if out.Failure != nil || out.Status != StatusDeployed || !out.RolledBack || out.Revision != revision || out.RolledBackFrom != from || out.RolledBackTo != to {
 		s.t.Errorf("%+v, want revision %d to go back from %d to %d", out, revision, from, to)
 	}
@@ -55,13 +55,13 @@ func (s *site) wantUnchanged(out Outcome, reason Reason, says string) {
 
 func TestEngineRollback(t *testing.T) {
 	s := newSite(t, enginetest.Start(t, options))
-	s.wantUnchanged(s.goBack(s.rollback(ownerOfRun("0"), 0)), ReasonNoRevision, "There is no release shop")
+	s.wantUnchanged(s.rollBack(s.rollback(ownerOfRun("0"), 0)), ReasonNoRevision, "There is no release shop")
 	if _, err := s.cluster.client.CoreV1().Namespaces().Get(t.Context(), s.namespace, getOptions); !apierrors.IsNotFound(err) {
 		t.Errorf("a rollback made a namespace: %v", err)
 	}
 	stray := "{apiVersion: v1, kind: ConfigMap, metadata: {name: stray}}"
 	s.deploy(ownerOfRun("1"), m{"greeting": "one", "migrate": ""})
-	s.wantUnchanged(s.goBack(s.rollback(ownerOfRun("b"), 0)), ReasonNoRevision, "There is no other that ran.")
+	s.wantUnchanged(s.rollBack(s.rollback(ownerOfRun("b"), 0)), ReasonNoRevision, "There is no other that ran.")
 	s.deploy(ownerOfRun("2"), m{"greeting": "two", "migrate": ""})
 	s.deploy(ownerOfRun("3"), m{"greeting": "three", "migrate": "", "extra": stray})
 
@@ -91,12 +91,12 @@ func TestEngineRollback(t *testing.T) {
 	}
 	s.wantGreeting("one")
 
-	s.wantUnchanged(s.goBack(s.rollback(ownerOfRun("b3"), 0)), ReasonNoRevision, "Revisions 4, 3, 2 and 1 can be named instead.")
-	s.wantUnchanged(s.goBack(s.rollback(ownerOfRun("b3"), 9)), ReasonNoRevision, "has no revision 9")
-	s.wantUnchanged(s.goBack(s.rollback(ownerOfRun("b3"), 5)), ReasonNoRevision, "is what runs already")
+	s.wantUnchanged(s.rollBack(s.rollback(ownerOfRun("b3"), 0)), ReasonNoRevision, "Revisions 4, 3, 2 and 1 can be named instead.")
+	s.wantUnchanged(s.rollBack(s.rollback(ownerOfRun("b3"), 9)), ReasonNoRevision, "has no revision 9")
+	s.wantUnchanged(s.rollBack(s.rollback(ownerOfRun("b3"), 5)), ReasonNoRevision, "is what runs already")
 	other := ownerOfRun("b3")
 	other.Repository, other.RepositoryID = "acme/other", 8
-	s.wantUnchanged(s.goBack(s.rollback(other, 0)), ReasonForeignRelease, "belongs to repository acme_shop (ID 7)")
+	s.wantUnchanged(s.rollBack(s.rollback(other, 0)), ReasonForeignRelease, "belongs to repository acme_shop (ID 7)")
 
 	s.wentBack(s.rollback(ownerOfRun("b3"), 3), 6, 5, 3)
 	s.wantGreeting("three")
@@ -231,7 +231,7 @@ func TestEngineRollbackNotReady(t *testing.T) {
 	s.breakRevision(2, "test ! -e /tmp/never", "echo the table is gone; exit 4")
 	back := s.rollback(ownerOfRun("b"), 0)
 	back.Timeout = 25 * time.Second
-	out := s.goBack(back)
+	out := s.rollBack(back)
 	wantFailure(t, out, "Deployment "+s.namespace+"/shop", "CrashLoopBackOff", `container "app"`, "exit code 4", "The release was left at revision 4, which goes back to revision 2.")
 	if !slices.Equal(out.Failure.LogTail, []string{"the table is gone"}) {
 		t.Errorf("quoted %q", out.Failure.LogTail)
@@ -253,7 +253,7 @@ func TestEngineRollbackHookFails(t *testing.T) {
 		`restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: [{name: undo, image: "alpine:latest", command: [sh, -c, "echo can not undo; exit 7"]}]}}}}`
 	s.deploy(ownerOfRun("1"), m{"greeting": "one", "migrate": "", "extra": hook})
 	s.deploy(ownerOfRun("2"), m{"greeting": "two", "migrate": ""})
-	out := s.goBack(s.rollback(ownerOfRun("b"), 0))
+	out := s.rollBack(s.rollback(ownerOfRun("b"), 0))
 	wantFailure(t, out, "Job "+s.namespace+"/undo", ReasonHookFailed, "The hook Job", "exit code 7")
 	s.wantLog("[undo] can not undo")
 	s.wantGreeting("two")
@@ -276,7 +276,7 @@ func TestEngineRollbackStaysInItsNamespace(t *testing.T) {
 			t.Fatalf("%+v", out.Failure)
 		}
 	}
-	s.wantUnchanged(s.goBack(s.rollback(ownerOfRun("b"), 0)), ReasonOutsideNamespace, "ClusterRole "+s.namespace)
+	s.wantUnchanged(s.rollBack(s.rollback(ownerOfRun("b"), 0)), ReasonOutsideNamespace, "ClusterRole "+s.namespace)
 	s.wantStatuses("superseded deployed")
 	back := s.rollback(ownerOfRun("b"), 0)
 	back.AllowClusterScoped = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -34,13 +35,19 @@ func (c *Cluster) Rollout(ctx context.Context, rel Release, log io.Writer) (Outc
 	return out, nil
 }
 
+// maxAbandoned is how many renders that were given up may still run on a cluster before
+// nothing more is rendered for it: each may keep a processor busy for ever.
+const maxAbandoned = 3
+
 // rollout is one run of Rollout or Rollback, holding the lease.
 type rollout struct {
 	cluster *Cluster
 	release Release
-	input   input // used up by apply
 	log     *lineLog
 	helmLog slog.Handler
+
+	input     input // used up by apply
+	crdsFirst bool  // apply has Helm install custom resource definitions before it renders the chart
 
 	lease   *lease
 	confine *confinement
@@ -58,7 +65,7 @@ func (c *Cluster) rollout(ctx context.Context, rel Release, log *lineLog) (Outco
 		return unchanged(f)
 	}
 	return c.holding(ctx, rel, log, func(ctx context.Context, r *rollout) (Outcome, error) {
-		if in.chart == nil { // a try before used it up
+		if in.chart == nil { // used up by an earlier try
 			if in, f = rel.load(); f != nil {
 				return unchanged(f)
 			}
@@ -89,7 +96,7 @@ func (c *Cluster) holding(ctx context.Context, rel Release, log *lineLog, do fun
 			return out, err
 		}
 		if again {
-			return unchanged(unknown.failure)
+			return unknown.outcome, nil
 		}
 		c.forget()
 	}
@@ -98,6 +105,15 @@ func (c *Cluster) holding(ctx context.Context, rel Release, log *lineLog, do fun
 // unchanged is the outcome of what is refused before anything was applied.
 func unchanged(f *Failure) (Outcome, error) {
 	return Outcome{Status: StatusUnchanged, Failure: f}, nil
+}
+
+// unapplied is the outcome of a chart of which no revision was recorded.
+func (r *rollout) unapplied(f *Failure) Outcome {
+	if !r.crdsFirst {
+		return Outcome{Status: StatusUnchanged, Failure: f}
+	}
+	f.Sentence += " The chart's custom resource definitions may have been installed, since Helm does that first; nothing else was applied."
+	return Outcome{Status: StatusFailed, Failure: f}
 }
 
 // input is what Helm renders. Helm changes it, so every use needs one of its own.
@@ -140,7 +156,9 @@ func (c *Cluster) begin(rel Release, l *lease, log *lineLog) (*rollout, error) {
 	}
 	config := rest.CopyConfig(c.config)
 	config.Wrap(offers.documents.wrap)
-	config.Wrap(r.fenced)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return fenced(next, l.fence, r.confine, c.timing.readLimit)
+	})
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("set up a client: %w", err)
@@ -163,8 +181,12 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 	if p.step == stepRefuse {
 		return unchanged(p.failure)
 	}
+	if running := r.cluster.abandoned.Load(); running >= maxAbandoned && p.step != stepAdopt {
+		return Outcome{}, fmt.Errorf("%d charts that were not rendered in time are still being rendered, which keeps processors busy: "+
+			"mend the loops in their templates, then restart Slipway", running)
+	}
 	r.watch.awaitLists(ctx)
-	if err := r.clear(ctx, p); err != nil {
+	if err := r.clear(ctx, p.cleanup); err != nil {
 		return Outcome{}, err
 	}
 	start := time.Now()
@@ -179,7 +201,7 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 		var failure *Failure
 		applied, failure, err = r.apply(ctx, waiting, p)
 		if failure != nil {
-			return unchanged(failure)
+			return r.unapplied(failure), nil
 		}
 	}
 	if err == nil {
@@ -191,12 +213,12 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 	if ours := r.judge(ctx, waiting, start, err); ours != nil {
 		return Outcome{}, ours
 	}
-	if applied == nil { // nothing was recorded, so nothing was applied
+	if applied == nil {
 		return r.refused(err)
 	}
 	failure := r.diagnose(ctx, applied, err, time.Since(start))
 	r.log.printf("revision %d failed: %s", applied.Version, failure.Sentence)
-	return r.takeBack(ctx, p, applied, failure)
+	return r.undoFailed(ctx, p, applied, failure)
 }
 
 // waiting is the context of hooks and readiness: bounded by the release's timeout, and
@@ -226,6 +248,7 @@ func (r *rollout) apply(ctx, waiting context.Context, p plan) (*release.Release,
 	o := r.release.Owner
 	description := clip(fmt.Sprintf("Slipway: %s at %.12s, run %s, job %s", o.Repository, o.SHA, o.Run, o.Job), 200)
 	cfg, whole := r.configuration(), context.WithoutCancel(ctx)
+	r.crdsFirst = p.step != stepUpgrade && r.release.AllowClusterScoped && len(r.input.chart.CRDObjects()) > 0
 	run := func() error {
 		in := action.NewInstall(cfg)
 		in.ReleaseName, in.Namespace, in.Timeout, in.Description = r.release.Name, r.release.Namespace, r.release.timeout(), description
@@ -262,9 +285,14 @@ func (r *rollout) apply(ctx, waiting context.Context, p plan) (*release.Release,
 	case <-render.C:
 	}
 	// A template can't be stopped. When nothing is recorded yet, nothing will be: its
-	// goroutine ends whenever the template does.
+	// goroutine ends whenever the template does, and is counted until then.
 	if r.records.abandon() {
-		return nil, fail(ReasonRenderFailed, "The chart was not rendered within %s: look for loops in its templates. Nothing was applied.", r.cluster.timing.render), nil
+		r.cluster.abandoned.Add(1)
+		go func() {
+			_ = <-done
+			r.cluster.abandoned.Add(-1)
+		}()
+		return nil, fail(ReasonRenderFailed, "The chart was not rendered within %s: look for loops in its templates.", r.cluster.timing.render), nil
 	}
 	err := <-done
 	return r.records.newest(), nil, err

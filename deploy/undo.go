@@ -19,8 +19,14 @@ import (
 // interrupted begins the description of a revision whose rollout did not end.
 const interrupted = "Interrupted"
 
-// clear removes what an interrupted rollout left in the way.
-func (r *rollout) clear(ctx context.Context, p plan) error {
+// clear removes what interrupted work left in the way.
+func (r *rollout) clear(ctx context.Context, p cleanup) error {
+	if p.discard != nil {
+		r.log.printf("revision %d was interrupted (%s); rolling back again", p.discard.Version, p.discard.Info.Status)
+		if _, err := r.configuration().Releases.Delete(r.release.Name, p.discard.Version); err != nil {
+			return r.trouble(ctx, err)
+		}
+	}
 	if p.markFailed {
 		r.log.printf("revision %d was interrupted (%s); freeing the release", p.latest.Version, p.latest.Info.Status)
 		p.latest.SetStatus(common.StatusFailed, interrupted+": the rollout that recorded this revision did not end it")
@@ -35,7 +41,7 @@ func (r *rollout) clear(ctx context.Context, p plan) error {
 		}
 	}
 	if p.restore > 0 {
-		r.log.printf("going back to revision %d first", p.restore)
+		r.log.printf("rolling back to revision %d first", p.restore)
 		back := action.NewRollback(r.configuration())
 		back.Version, back.Timeout, back.DisableHooks = p.restore, r.release.timeout(), true
 		back.WaitStrategy, back.ServerSideApply, back.MaxHistory = kube.HookOnlyStrategy, "true", maxHistory
@@ -47,11 +53,11 @@ func (r *rollout) clear(ctx context.Context, p plan) error {
 	return nil
 }
 
-// takeBack leaves the cluster as it was before the failed revision: the one before runs
-// again, or nothing when there was none.
-func (r *rollout) takeBack(ctx context.Context, p plan, failed *release.Release, failure *Failure) (Outcome, error) {
+// undoFailed brings the cluster back to where it was before the failed revision: the one
+// before runs again, or nothing when there was none.
+func (r *rollout) undoFailed(ctx context.Context, p plan, failed *release.Release, failure *Failure) (Outcome, error) {
 	out := Outcome{Revision: failed.Version, Status: StatusFailed, Adopted: p.step == stepAdopt, Failure: failure}
-	target := p.backTo
+	target := p.rollbackTarget
 	// The failed revision's pods go on crashing until they are gone: no reason to give up.
 	r.watch.setGiveUp(func() {})
 	start := time.Now()
@@ -70,11 +76,11 @@ func (r *rollout) takeBack(ctx context.Context, p plan, failed *release.Release,
 		failure.Sentence += " It had been deployed and ready before, so it was left as it is."
 		return out, nil
 	case target == 0:
-		failure.Sentence += " There is no earlier revision to go back to, so it was left as it is."
+		failure.Sentence += " There is no earlier revision to roll back to, so it was left as it is."
 		return out, nil
 	default:
 		r.log.printf("rolling back to revision %d", target)
-		if err = r.goBack(waiting, target); err == nil {
+		if err = r.rollBackTo(waiting, target); err == nil {
 			out.Status, out.RolledBack, out.RolledBackTo = StatusRolledBack, true, target
 			out.Images = r.images(ctx)
 			failure.Sentence += fmt.Sprintf(" Rolled back to revision %d, which is ready.", target)
@@ -85,13 +91,13 @@ func (r *rollout) takeBack(ctx context.Context, p plan, failed *release.Release,
 	if ours := r.judge(ctx, waiting, start, err); ours != nil {
 		return Outcome{}, ours
 	}
-	failure.Sentence += fmt.Sprintf(" Taking it back failed too (%s); look at `helm history %s -n %s`.",
+	failure.Sentence += fmt.Sprintf(" Undoing it failed too (%s); look at `helm history %s -n %s`.",
 		clip(err.Error(), maxCause), r.release.Name, r.release.Namespace)
 	return out, nil
 }
 
-// goBack makes a revision run again, with the chart's rollback hooks, and waits until it is ready.
-func (r *rollout) goBack(waiting context.Context, revision int) error {
+// rollBackTo makes an earlier revision run again, with its rollback hooks, and waits until it is ready.
+func (r *rollout) rollBackTo(waiting context.Context, revision int) error {
 	back := action.NewRollback(r.configuration())
 	back.Version, back.Timeout = revision, r.release.timeout()
 	back.WaitStrategy, back.WaitForJobs, back.WaitOptions = kube.StatusWatcherStrategy, true, r.waitOptions(waiting)
@@ -100,7 +106,7 @@ func (r *rollout) goBack(waiting context.Context, revision int) error {
 }
 
 // uninstall removes the release and waits until its objects, as rel has them, are gone.
-// Its hooks are left out where it never came to run.
+// Its hooks are left out for a release that never ran.
 func (r *rollout) uninstall(waiting context.Context, rel *release.Release, hooks, keepHistory bool) error {
 	un := action.NewUninstall(r.configuration())
 	un.DisableHooks = !hooks

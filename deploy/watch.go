@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	maxEventsKept    = 500
-	maxEventRepeats  = 3 // times one warning about one object is logged
-	crashLoopRestart = 4 // restarts after which a crashing container is given up: about 75 s
+	maxEventsKept    = 500 // the newest
+	maxEventRepeats  = 3   // times one warning about one object is logged
+	crashLoopRestart = 4   // restarts after which a crashing container is given up: about 75 s
 	imageMissing     = 30 * time.Second
 )
 
@@ -117,8 +117,8 @@ func (w *watcher) awaitLists(ctx context.Context) {
 	cache.WaitFor(ctx, "", w.listed...)
 }
 
-// fromCache lets the API server begin with the pods as it knows them. Asked for those of this
-// very moment it may wait for up to 0.1 s, until it knows that it knows them.
+// fromCache lists pods from the API server's watch cache. A list of this very moment may take
+// 0.1 s longer, until the server knows that its cache is current.
 func fromCache(o *metav1.ListOptions) {
 	if o.ResourceVersion == "" {
 		o.ResourceVersion = "0"
@@ -271,9 +271,10 @@ func (w *watcher) eventSeen(o any, initial bool) {
 	if !w.concerns(event) {
 		return
 	}
-	if len(w.events) < maxEventsKept {
-		w.events = append(w.events, event)
+	if len(w.events) == maxEventsKept { // the newest tell most
+		w.events = slices.Delete(w.events, 0, 1)
 	}
+	w.events = append(w.events, event)
 	about := event.InvolvedObject
 	key := about.Kind + "/" + about.Name + "/" + event.Reason
 	if w.repeats[key]++; w.repeats[key] <= maxEventRepeats {
