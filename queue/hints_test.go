@@ -107,9 +107,9 @@ func testHintAgain(t *testing.T, open opener) {
 	}
 	hint := jobs.Hint{Kind: "build", Run: "r-1", Job: "image"}
 	must(t, h.Offer(ctx, hint))
+	start := time.Now()
 	_, lost, err := h.Take(ctx, "build")
 	must(t, err)
-	start := time.Now()
 	again, ack, err := h.Take(ctx, "build")
 	must(t, err)
 	equal(t, "hint", again, hint)
