@@ -124,7 +124,7 @@ func otherInstances(t *testing.T, i *instance) []string {
 // attributable or to go.
 func wantNothingLeft(t *testing.T, i *instance, before map[string]bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		var left []string
 		for entry := range census(t, i) {

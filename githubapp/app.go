@@ -32,21 +32,21 @@ type App struct {
 	log     *slog.Logger
 	asApp   *github.Client         // signs as the App itself; all else is said as an installation
 	login   atomic.Pointer[string] // of our bot, once GitHub was asked
-	naming  chan struct{}          // full while somebody asks for it
+	naming  chan struct{}          // semaphore of BotLogin: held while GitHub is asked
 	own     *budget                // of what is said as the App itself
 
-	mu      sync.Mutex // guards finding or making an entry; the caches lock themselves
-	clients *lru.Cache[clientKey, *client]
-	budgets *lru.Cache[int64, *budget]
-	files   *lru.Cache[fileKey, file]
-	places  *lru.Cache[string, whereabouts] // by full name, in lower case
+	mu        sync.Mutex // guards finding or making an entry; the caches lock themselves
+	clients   *lru.Cache[clientKey, *client]
+	budgets   *lru.Cache[int64, *budget]
+	files     *lru.Cache[fileKey, file]
+	locations *lru.Cache[string, repositoryLocation] // by full name, in lower case
 }
 
 var (
-	_ jobs.Pulls   = (*App)(nil)
-	_ jobs.Commits = (*App)(nil)
-	_ jobs.Places  = (*App)(nil)
-	_ jobs.Actions = (*App)(nil)
+	_ jobs.Pulls            = (*App)(nil)
+	_ jobs.Commits          = (*App)(nil)
+	_ jobs.RepositoryFinder = (*App)(nil)
+	_ jobs.Actions          = (*App)(nil)
 )
 
 // Options are what New needs beside the configuration; the zero value will do.
@@ -100,7 +100,7 @@ func New(config Config, options Options) (*App, error) {
 	if a.files, err = lru.New[fileKey, file](maxFiles); err != nil {
 		return nil, err
 	}
-	if a.places, err = lru.New[string, whereabouts](maxPlaces); err != nil {
+	if a.locations, err = lru.New[string, repositoryLocation](maxLocations); err != nil {
 		return nil, err
 	}
 	a.own = newBudget(a.now)
@@ -115,7 +115,7 @@ func New(config Config, options Options) (*App, error) {
 	return a, nil
 }
 
-// NewTransport is what carries requests without Options.Transport, for who wants to change its proxy or whom it trusts.
+// NewTransport returns the transport used when Options.Transport is nil, for callers that change its proxy or its trusted CAs.
 func NewTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = maxConcurrent
@@ -153,7 +153,7 @@ type client struct {
 	budget *budget
 }
 
-// client returns the client for a repository that runs are shown with.
+// client returns the client that shows runs (scopeRuns) on a repository.
 func (a *App) client(installation int64, repo jobs.Repository) (*client, error) {
 	return a.clientFor(installation, repo, scopeRuns)
 }

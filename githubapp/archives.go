@@ -283,7 +283,8 @@ func (s *Archives) evict() {
 }
 
 // setAside moves what must go out of the way of a new download and returns where to. A crash on the way leaves no half
-// entry under its name.
+// entry under its name. An entry that can't be moved is kept, so that its files stay counted and in use, and the next eviction
+// tries again. It makes nothing new: that may not be possible on a full disk.
 func (s *Archives) setAside() (dirs []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -297,16 +298,16 @@ func (s *Archives) setAside() (dirs []string) {
 		if oldest == "" {
 			break
 		}
+		aside := filepath.Join(s.dir, fmt.Sprintf("%s%s-%d", partialPrefix, oldest, s.entries[oldest].used))
+		switch err := os.Rename(filepath.Join(s.dir, oldest), aside); {
+		case err == nil:
+			dirs = append(dirs, aside)
+		case !errors.Is(err, fs.ErrNotExist): // what is not there any more need not be moved
+			s.log.Error("set an unpacked commit aside", "entry", oldest, "error", err)
+			return dirs
+		}
 		s.total -= cost(s.entries[oldest].unpacked)
 		delete(s.entries, oldest)
-		aside, err := os.MkdirTemp(s.dir, partialPrefix)
-		if err == nil {
-			dirs = append(dirs, aside)
-			err = os.Rename(filepath.Join(s.dir, oldest), filepath.Join(aside, "evicted"))
-		}
-		if err != nil {
-			s.log.Warn("set an unpacked commit aside", "entry", oldest, "error", err)
-		}
 	}
 	return dirs
 }

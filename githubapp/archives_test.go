@@ -3,6 +3,7 @@ package githubapp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -182,6 +183,44 @@ func TestEvictionTakesTheLeastRecentlyUsed(t *testing.T) {
 		if got := slices.ContainsFunc(list(t, dir), func(n string) bool { return strings.HasSuffix(n, shas[i]) }); got != want {
 			t.Errorf("commit %d lies there: %v, want %v (%d bytes in all)", i, got, want, s.total)
 		}
+	}
+}
+
+func TestAnEvictionThatFailsLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	s := w.archives(dir, 0)
+	c, err := s.Checkout(t.Context(), w.run(w.first))
+	ok(t, err)
+	c.Close()
+	s.budget = 1
+	s.dir = filepath.Join(dir, fmt.Sprintf("%d-%s", w.repo.ID, w.first), metaName) // no folder: nothing can be moved or made
+	s.evict()
+	s.dir = dir
+	if s.total == 0 {
+		t.Error("what lies there is not counted")
+	}
+	c, err = s.Checkout(t.Context(), w.run(w.first))
+	ok(t, err)
+	if n := w.count(tarball); n != 1 {
+		t.Errorf("fetched %d times, want 1", n)
+	}
+	c.Close()
+	if names := list(t, dir); len(names) != 0 || s.total != 0 {
+		t.Errorf("%q lie there and %d bytes are counted, want nothing", names, s.total)
+	}
+	// What somebody else took away does not keep the rest from being evicted.
+	s.budget = 1 << 30
+	for _, sha := range []string{w.first, w.commit("main", map[string]string{"b": "2"})} {
+		c, err := s.Checkout(t.Context(), w.run(sha))
+		ok(t, err)
+		c.Close()
+	}
+	ok(t, os.RemoveAll(filepath.Join(dir, fmt.Sprintf("%d-%s", w.repo.ID, w.first))))
+	s.budget = 1
+	s.evict()
+	if names := list(t, dir); len(names) != 0 || s.total != 0 {
+		t.Errorf("%q lie there and %d bytes are counted, want nothing", names, s.total)
 	}
 }
 

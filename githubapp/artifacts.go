@@ -57,7 +57,7 @@ func (a *App) ArtifactFile(
 		return "", nil, &jobs.Refusal{Sentence: "GitHub has the artifact no longer: it expired, or was deleted.", Cause: err}
 	}
 	if err != nil {
-		return "", nil, unchanging(fmt.Errorf("%s: %w", attempt, err), repo)
+		return "", nil, permanentForWorkflows(fmt.Errorf("%s: %w", attempt, err), repo)
 	}
 	defer stream.Close()
 	packed, err := io.ReadAll(io.LimitReader(stream, maxArtifactZip+1))

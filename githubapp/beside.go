@@ -15,13 +15,15 @@ const (
 	deniedFor  = time.Hour // until it is tried again
 )
 
-// beside sorts the errors of what is shown beside the checks. Only a wait is handed on: what can't be shown there never keeps a
-// run from counting as shown. what is the permission's name in memory, permission how GitHub's settings call it.
+// beside classifies an error of showing a deployment or comment. Waits, outages and errors of ours are returned; what GitHub
+// refuses is logged and dropped, so it never keeps a run from counting as shown. what is the permission's name in memory,
+// permission how GitHub's settings call it.
 func (r *Reporter) beside(ctx context.Context, run jobs.RunInfo, what, permission string, err error) (time.Duration, error) {
 	var (
 		gone  *jobs.Gone
 		later *jobs.Later
 		down  *Unavailable
+		never *jobs.Unreportable
 	)
 	log := r.log.With("repository", run.Repository.FullName(), "run", run.ID, "what", what, "error", err)
 	switch {
@@ -31,6 +33,8 @@ func (r *Reporter) beside(ctx context.Context, run jobs.RunInfo, what, permissio
 		return down.After, err
 	case errors.As(err, &gone), status(err) == http.StatusNotFound:
 		log.WarnContext(ctx, "it can't be shown: it is gone")
+	case errors.As(err, &never):
+		log.WarnContext(ctx, "it can't be shown")
 	case errors.Is(err, ErrDenied):
 		if !r.denied(run, what) {
 			log.WarnContext(ctx, "the App may not show it; grant the permission "+permission)
@@ -42,12 +46,6 @@ func (r *Reporter) beside(ctx context.Context, run jobs.RunInfo, what, permissio
 		return 0, fmt.Errorf("show %s of %s: %w", what, run.ID, err)
 	}
 	return 0, nil
-}
-
-// refusedForGood reports whether GitHub would give the same answer again. A missing permission may be granted.
-func refusedForGood(err error) bool {
-	var gone *jobs.Gone
-	return errors.As(err, &gone) || status(err) != 0 && !errors.Is(err, ErrDenied)
 }
 
 func denial(run jobs.RunInfo, what string) string {

@@ -6,15 +6,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A waitLine remembers until when calls of a priority that were held back are expected again. Until then those after them
-// leave what comes in to them.
-type waitLine [priorities]time.Time
+// A retryQueue records, per priority, until when held-back calls are expected to come again. Until then lower priorities leave
+// them what comes in.
+type retryQueue [priorities]time.Time
 
-// comeBack is how long a caller takes at most to come back when it is time: callers sleep for a second at least.
+// comeBack is the slack given to a caller to return once its wait is over: callers sleep in steps of at least a second.
 const comeBack = 2 * time.Second
 
 // behind is how long a call has to wait for those before it.
-func (l *waitLine) behind(now time.Time, p priority) time.Duration {
+func (l *retryQueue) behind(now time.Time, p priority) time.Duration {
 	for before := range p {
 		if wait := l[before].Sub(now); wait > 0 {
 			return wait
@@ -24,17 +24,17 @@ func (l *waitLine) behind(now time.Time, p priority) time.Duration {
 }
 
 // held notes that a call was held back for so long.
-func (l *waitLine) held(now time.Time, p priority, wait time.Duration) {
+func (l *retryQueue) held(now time.Time, p priority, wait time.Duration) {
 	l[p] = now.Add(wait + comeBack)
 }
 
 // served notes that a call was made.
-func (l *waitLine) served(p priority) { l[p] = time.Time{} }
+func (l *retryQueue) served(p priority) { l[p] = time.Time{} }
 
 // A bucket is one of GitHub's secondary limits: so much at once, and then so much as time passes. The two together are
 // GitHub's figure for any window.
 type bucket struct {
-	waitLine
+	retryQueue
 	limiter *rate.Limiter
 	per     time.Duration // what one token takes to come back
 	reason  string        // why a call waits for it
@@ -50,7 +50,7 @@ func (b *bucket) wait(now time.Time, n int, p priority) time.Duration {
 	if wait := b.behind(now, p); wait > 0 {
 		return wait
 	}
-	need := float64(n) + float64(b.limiter.Burst()*standings[p].floor)/100
+	need := float64(n) + float64(b.limiter.Burst()*priorityShares[p].floor)/100
 	if lacks := need - b.limiter.TokensAt(now); lacks > 1e-6 { // tokens are fractions: what rounds to enough is enough
 		return max(time.Duration(lacks*float64(b.per)), time.Millisecond)
 	}

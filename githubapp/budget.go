@@ -27,15 +27,15 @@ const (
 	spacedFor      = 10 * time.Minute // after a complaint of GitHub's
 	secondaryFirst = time.Minute
 	secondaryMost  = 30 * time.Minute
-	limitLeast     = time.Second // a limit that is over already, by our clock, still holds this long
+	limitLeast     = time.Second // shortest wait, also for a limit that by our clock has ended
 	limitMost      = 2 * time.Hour
 	troubleFirst   = time.Second
 	troubleMost    = time.Minute
-	sameReset      = time.Minute // resets that differ by less are those of one hour
+	sameReset      = time.Minute // reset times closer together than this belong to the same hour
 	maxHeld        = 1000        // calls held back that are remembered
 )
 
-// A budget is the ledger of what one installation may still ask, and of what GitHub said about that. Everything that is
+// A budget is what one installation may still ask, and what GitHub said about that. Everything that is
 // sent for the installation passes one budget; one installation's limit does not slow another.
 type budget struct {
 	now   func() time.Time
@@ -46,9 +46,9 @@ type budget struct {
 	ownApp  bool // the App speaks for itself: what it creates are tokens, which are no content
 	writing writeQueue
 	points  *bucket
-	minute  *bucket  // creations of content
-	hour    *bucket  // the same
-	spacing waitLine // for writes, once GitHub complained
+	minute  *bucket    // creations of content
+	hour    *bucket    // the same
+	spacing retryQueue // for writes, once GitHub complained
 
 	until      time.Time // no call before
 	reason     string    // why
@@ -173,13 +173,14 @@ func (b *budget) book(d demand) error {
 	return nil
 }
 
-// short says for how long the call has to wait, and why; nil when it has not. at is where it stands in line, if it does.
-func (b *budget) short(now time.Time, d demand) (later *jobs.Later, at *waitLine) {
-	rank := standings[d.priority]
+// short returns how long a call must wait, and why; nil when it may be made now. at is the line to note the wait in, nil when no
+// bucket caused it.
+func (b *budget) short(now time.Time, d demand) (later *jobs.Later, at *retryQueue) {
+	share := priorityShares[d.priority]
 	if wait := b.opens(d).Sub(now); wait > 0 {
 		return &jobs.Later{After: wait, Reason: b.reason}, nil
 	}
-	if rank.reserve > 0 && now.Before(b.reset) && b.remaining <= b.limit*rank.reserve/100 {
+	if share.reserve > 0 && now.Before(b.reset) && b.remaining <= b.limit*share.reserve/100 {
 		return &jobs.Later{After: b.reset.Sub(now), Reason: fmt.Sprintf("%d of this installation's %d GitHub calls of the hour are left; until %s they are kept for what matters more",
 			b.remaining, b.limit, untilTime(b.reset))}, nil
 	}
@@ -190,7 +191,7 @@ func (b *budget) short(now time.Time, d demand) (later *jobs.Later, at *waitLine
 	}
 	for _, bucket := range b.buckets(d) {
 		if wait := bucket.wait(now, bucket.tokens, d.priority); wait > 0 {
-			return &jobs.Later{After: wait, Reason: bucket.reason}, &bucket.waitLine
+			return &jobs.Later{After: wait, Reason: bucket.reason}, &bucket.retryQueue
 		}
 	}
 	return nil, nil
@@ -201,7 +202,7 @@ func (b *budget) opens(d demand) time.Time {
 	if b.until.IsZero() || b.ownApp { // the App itself says nothing that could come first
 		return b.until
 	}
-	return b.until.Add(standings[d.priority].grace)
+	return b.until.Add(priorityShares[d.priority].grace)
 }
 
 // A bucketShare is what a call takes of a bucket.
@@ -224,7 +225,7 @@ func (b *budget) buckets(d demand) []bucketShare {
 }
 
 // hold remembers a call that is held back.
-func (b *budget) hold(now time.Time, d demand, later *jobs.Later, at *waitLine) {
+func (b *budget) hold(now time.Time, d demand, later *jobs.Later, at *retryQueue) {
 	if at != nil {
 		at.held(now, d.priority, later.After)
 	}

@@ -177,7 +177,7 @@ func TestAfterAComplaintWritesKeepTheirDistance(t *testing.T) {
 	_ = b.limited(limit{secondary: true, until: c.Now().Add(time.Minute)}, changing)
 	for p := priorityFinal; p < priorities; p++ {
 		d := demand{priority: p, write: true}
-		if wait := b.make(t, d); wait != time.Minute+standings[p].grace {
+		if wait := b.make(t, d); wait != time.Minute+priorityShares[p].grace {
 			t.Errorf("priority %d waits %s", p, wait)
 		}
 	}
@@ -417,11 +417,11 @@ func TestWaitsGrowWhileTroubleLasts(t *testing.T) {
 	}
 }
 
-func TestLedgerEntry(t *testing.T) {
+func TestRateLimitState(t *testing.T) {
 	b, c := newTestBudget()
 	b.of("acme")
 	e := b.entry(c.Now(), 7)
-	if want := (jobs.LedgerEntry{Installation: 7, Account: "acme", Points: pointsBurst, MinuteWrites: contentBurst, HourWrites: hourBurst}); e != want || e.Held() {
+	if want := (jobs.RateLimitState{Installation: 7, Account: "acme", Points: pointsBurst, MinuteWrites: contentBurst, HourWrites: hourBurst}); e != want || e.Limited() {
 		t.Errorf("at first: %+v", e)
 	}
 	b.make(t, creating)
@@ -436,7 +436,7 @@ func TestLedgerEntry(t *testing.T) {
 	if e.Limit != 5000 || e.Remaining != 900 || e.Points != pointsBurst-10 || e.MinuteWrites != contentBurst-1 || e.HourWrites != hourBurst-1 {
 		t.Errorf("after two writes: %+v", e)
 	}
-	if !e.Held() || !e.HeldUntil.Equal(c.Now().Add(time.Hour)) || e.Waiting != 2 || !strings.Contains(e.Reason, "900 of this installation's 5000") {
+	if !e.Limited() || !e.HeldUntil.Equal(c.Now().Add(time.Hour)) || e.Waiting != 2 || !strings.Contains(e.Reason, "900 of this installation's 5000") {
 		t.Errorf("with two comments held back: %+v", e)
 	}
 	c.advance(time.Hour)
@@ -445,7 +445,7 @@ func TestLedgerEntry(t *testing.T) {
 	if wait := b.make(t, d); wait != 0 {
 		t.Errorf("the comment waits %s", wait)
 	}
-	if e = b.entry(c.Now(), 7); e.Held() || e.Waiting != 1 || e.Remaining != 5000 || !e.Reset.IsZero() {
+	if e = b.entry(c.Now(), 7); e.Limited() || e.Waiting != 1 || e.Remaining != 5000 || !e.Reset.IsZero() {
 		t.Errorf("with one of them written: %+v", e)
 	}
 	c.advance(forgotten + time.Second)
@@ -453,7 +453,7 @@ func TestLedgerEntry(t *testing.T) {
 		t.Errorf("one that nobody wants any more still waits: %+v", e)
 	}
 	_ = b.limited(limit{secondary: true}, reading)
-	if e = b.entry(c.Now(), 7); !e.Held() || !strings.Contains(e.Reason, "secondary") || e.Waiting != 1 {
+	if e = b.entry(c.Now(), 7); !e.Limited() || !strings.Contains(e.Reason, "secondary") || e.Waiting != 1 {
 		t.Errorf("while GitHub wants no calls: %+v", e)
 	}
 	for i := range 2 * maxHeld {

@@ -43,8 +43,8 @@ func runButtons(run jobs.Run) []Button {
 // jobButtons are those of a job's own check. What is pressed while other jobs of the run are at work is done when they are over.
 func jobButtons(j jobs.Job) []Button {
 	switch {
-	case j.State == jobs.JobHeld && len(j.Awaits) > 0:
-		return []Button{approveButton(j.Awaits)}
+	case j.State == jobs.JobHeld && len(j.Approvals) > 0:
+		return []Button{approveButton(j.Approvals)}
 	case j.State == jobs.JobFailed:
 		return []Button{{"Retry failed", "Do again what failed in this run", jobs.ButtonRetry}}
 	}
@@ -60,7 +60,7 @@ func awaited(list []jobs.Job) []string {
 	var names []string
 	for _, j := range list {
 		if j.State == jobs.JobHeld {
-			names = append(names, j.Awaits...)
+			names = append(names, j.Approvals...)
 		}
 	}
 	slices.Sort(names)
@@ -69,8 +69,8 @@ func awaited(list []jobs.Job) []string {
 
 // rolledOut reports whether a job of this run itself put something into an environment that can be taken back.
 func rolledOut(j jobs.Job) bool {
-	place := placeOf(j)
-	return j.State == jobs.JobSucceeded && !j.Taken && len(place.environments) > 0 && place.task == taskDeploy
+	to := deployTargetOf(j)
+	return j.State == jobs.JobSucceeded && !j.Reused && len(to.environments) > 0 && to.task == taskDeploy
 }
 
 // bound cuts a button to GitHub's limits.

@@ -103,8 +103,13 @@ func (a *App) sendComment(ctx context.Context, t thread, id int64, body string) 
 	return answer.ID, nil
 }
 
+// errTooManyComments means that a comment of ours may lie beyond those that are looked at. One more could be the second.
+var errTooManyComments = &jobs.Unreportable{
+	Reason: fmt.Sprintf("more than %d comments are there, so that it can't be told whether it was written already", maxCommentPages*perPage),
+}
+
 // findComment looks for a comment of ours by its marker, among those changed since a time by GitHub's clock. It returns 0 when
-// there is none. A comment of anyone else is never taken for ours.
+// there is none, and errTooManyComments when it did not see all. A comment of anyone else is never taken for ours.
 func (a *App) findComment(ctx context.Context, t thread, marker string, since time.Time) (int64, error) {
 	attempt := "look for our comment on " + t.repo.FullName()
 	c, err := a.client(t.installation, t.repo)
@@ -143,7 +148,7 @@ func (a *App) findComment(ctx context.Context, t thread, marker string, since ti
 		}
 		page = resp.NextPage
 	}
-	return 0, nil
+	return 0, fmt.Errorf("%s: %w", attempt, errTooManyComments)
 }
 
 // wrote reports whether our App's own bot wrote a comment. People may write through an App, too, so that alone says nothing.

@@ -11,15 +11,15 @@ import (
 
 // GitHub takes the newest check of a name on a commit for the commit's, whatever run wrote it. Several runs may stand on one
 // commit: of two pull requests, of a branch and its pull request, of a stranger's copy of somebody's branch. So the check of
-// the whole, which is the one to require, says of each run what all that have a voice say (jobs.Speaks): the worst of them.
+// the whole run, the one to require, shows for every run the worst of all runs on the commit that count (jobs.Speaks).
 
-// project says what GitHub is to show for a run beside others on its commit.
-func (r *Reporter) project(ctx context.Context, run jobs.Run, results map[string]jobs.Result, others []jobs.Run, stands bool) ([]Check, error) {
+// checks says what GitHub is to show for a run beside others on its commit.
+func (r *Reporter) checks(ctx context.Context, run jobs.Run, results map[string]jobs.Result, others []jobs.Run, stands bool) ([]Check, error) {
 	if run.Asked != nil || len(others) == 0 && stands {
-		return Project(run, results), nil
+		return ChecksOf(run, results), nil
 	}
 	speaks, worst := jobs.Speaks(run, others)
-	checks := Project(run, results)
+	checks := ChecksOf(run, results)
 	if speaks && stands {
 		if worst != nil && worst.ID != run.ID && run.State.Over() {
 			r.relay(&checks[0], *worst)
@@ -27,12 +27,12 @@ func (r *Reporter) project(ctx context.Context, run jobs.Run, results map[string
 		return checks, nil
 	}
 	whole := checks[0]
-	checks = project(run, results, false)
+	checks = checksWith(run, results, false)
 	said, err := r.said(ctx, run.ID)
 	if err != nil || !said || !run.State.Over() {
 		return checks, err
 	}
-	// GitHub takes the newest check of the name for the commit's: one that has no say makes no new one.
+	// GitHub shows the newest check of a name. A run that does not count updates the check it has and never creates one.
 	if whole.Round, err = r.shownRound(ctx, run.ID, whole); err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (r *Reporter) renew(ctx context.Context, run jobs.Run, others []jobs.Run) (
 	if err != nil {
 		return 0, err
 	}
-	checks, err := r.project(ctx, run, results, others, true)
+	checks, err := r.checks(ctx, run, results, others, true)
 	if err != nil || len(checks) == 0 || checks[0].Name != CheckName {
 		return 0, err
 	}

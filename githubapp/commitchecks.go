@@ -52,7 +52,7 @@ func (a *App) CommitChecks(
 		found, err = q.withWorkflows(ctx, found, suites)
 	}
 	if err != nil {
-		return nil, hopeless(gone(err, "", repo), "look at checks of "+repo.FullName(), "Checks: read")
+		return nil, permanentForJobs(gone(err, "", repo), "look at checks of "+repo.FullName(), "Checks: read")
 	}
 	var list []jobs.CommitCheck
 	for _, f := range found {
@@ -65,7 +65,7 @@ func (a *App) CommitChecks(
 	}
 	statuses, err := q.statuses(ctx)
 	if err != nil && !errors.Is(err, ErrDenied) {
-		return nil, hopeless(gone(err, "", repo), "look at statuses of "+repo.FullName(), "Commit statuses: read")
+		return nil, permanentForJobs(gone(err, "", repo), "look at statuses of "+repo.FullName(), "Commit statuses: read")
 	}
 	return append(list, statuses...), nil
 }

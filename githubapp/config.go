@@ -89,6 +89,20 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// WebURL is the web site that belongs to the API, where people see repositories, without a slash at its end: what [NewSite] makes
+// an API's address of, backwards.
+func (c Config) WebURL() string {
+	api, err := c.apiURL()
+	if err != nil {
+		return ""
+	}
+	web := url.URL{Scheme: api.Scheme, Host: api.Host, Path: strings.TrimSuffix(strings.TrimRight(api.Path, "/"), "/api/v3")}
+	if host := strings.ToLower(api.Host); host == "api.github.com" || strings.HasPrefix(host, "api.") && strings.HasSuffix(host, ".ghe.com") {
+		web.Host = strings.TrimPrefix(host, "api.")
+	}
+	return web.String()
+}
+
 // apiURL is the API's address with a slash at its end, as relative addresses need it.
 func (c Config) apiURL() (*url.URL, error) {
 	text := c.APIURL

@@ -33,18 +33,13 @@ func (a *App) DeliveryLog(intake bool) DeliveryLog {
 	return DeliveryLog{a, priorityAside}
 }
 
-// call names what is asked, and how much it matters.
-func (l DeliveryLog) call(ctx context.Context, name string) context.Context {
-	return context.WithValue(operation(ctx, name), priorityKey{}, l.priority)
-}
-
 // Page returns a page of the log, of at most 100 attempts, newest first: the first for the cursor "", then the one that the page
 // before named as next, which is "" on the last.
 //
 // GitHub's filter by status is not used: "failure" means 400 to 599, and leaves out what never reached us.
 func (l DeliveryLog) Page(ctx context.Context, cursor string) (page []jobs.LoggedAttempt, next string, err error) {
 	const attempt = "list the App's webhook deliveries"
-	list, resp, err := l.app.asApp.Apps.ListHookDeliveries(l.call(ctx, "apps/list-webhook-deliveries"),
+	list, resp, err := l.app.asApp.Apps.ListHookDeliveries(asking(ctx, l.priority, "apps/list-webhook-deliveries"),
 		&github.ListCursorOptions{PerPage: perPage, Cursor: cursor})
 	if err != nil {
 		return nil, "", explain(ctx, attempt, err)
@@ -63,11 +58,11 @@ func (l DeliveryLog) Page(ctx context.Context, cursor string) (page []jobs.Logge
 var eventForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
 
 // Fetch returns the delivery that an attempt carried, received when the attempt was made. It is held to what a webhook is held to
-// at the door, but for the signature: it comes from GitHub's API itself. One that can't be had, or is not meant for this App, is
+// by the webhook handler, but for the signature: it comes from GitHub's API itself. One that can't be had, or is not meant for this App, is
 // answered with a *jobs.Gone: asking again is no use.
 func (l DeliveryLog) Fetch(ctx context.Context, logged jobs.LoggedAttempt) (jobs.Delivery, error) {
 	attempt := fmt.Sprintf("fetch delivery %s", logged.GUID)
-	got, _, err := l.app.asApp.Apps.GetHookDelivery(l.call(ctx, "apps/get-webhook-delivery"), logged.ID)
+	got, _, err := l.app.asApp.Apps.GetHookDelivery(asking(ctx, l.priority, "apps/get-webhook-delivery"), logged.ID)
 	if err != nil {
 		err = explain(ctx, attempt, err)
 		if status(err) == http.StatusNotFound {

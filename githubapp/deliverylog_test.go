@@ -103,7 +103,7 @@ func TestDeliveryLogTrouble(t *testing.T) {
 	}
 }
 
-// What the log holds is held to what the door asks of a webhook.
+// What the log holds is held to what the webhook handler asks of a webhook.
 func TestLoggedDeliveriesAreOurs(t *testing.T) {
 	app := newWorld(t).app
 	const guid = "0d1f0e0a-0000-4000-8000-000000000001"

@@ -24,22 +24,22 @@ const (
 // maxDeploymentText is GitHub's limit on descriptions of deployments and their statuses, in characters.
 const maxDeploymentText = 140
 
-// A place is where a job rolls out to.
-type place struct {
+// A deployTarget is where a job rolls out to.
+type deployTarget struct {
 	environments []string
 	task         string
 }
 
-// placeOf reads it from the job's resolved spec; the zero place is that of a job that rolls nothing out, or is not resolved yet.
-func placeOf(j jobs.Job) place {
+// deployTargetOf reads it from the job's resolved spec; the zero value is that of a job that rolls nothing out, or is not resolved yet.
+func deployTargetOf(j jobs.Job) deployTarget {
 	var spec jobs.DeploySpec
 	if j.Kind != jobs.KindDeploy || len(j.Spec) == 0 || json.Unmarshal(j.Spec, &spec) != nil {
-		return place{}
+		return deployTarget{}
 	}
 	if spec.Rollback != nil {
-		return place{spec.Environments, taskRollback}
+		return deployTarget{spec.Environments, taskRollback}
 	}
-	return place{spec.Environments, taskDeploy}
+	return deployTarget{spec.Environments, taskDeploy}
 }
 
 // A Deployment is what GitHub is to show about one environment that a job rolls out to.
@@ -53,18 +53,18 @@ type Deployment struct {
 	LogURL      string
 }
 
-// ProjectDeployments says what GitHub is to show about the environments that a run rolls out to, in the order they are rolled out.
+// DeploymentsOf says what GitHub is to show about the environments that a run rolls out to, in the order they are rolled out.
 // results are the stored results of its jobs, by name, also how one under way stands. It is pure. Only trusted runs roll anything out.
-func ProjectDeployments(run jobs.Run, results map[string]jobs.Result) []Deployment {
+func DeploymentsOf(run jobs.Run, results map[string]jobs.Result) []Deployment {
 	if run.Trust.Level != jobs.Trusted {
 		return nil
 	}
 	var list []Deployment
 	for _, j := range run.Jobs {
-		if j.Unplanned || j.Taken || torn(j, results) {
+		if j.Unplanned || j.Reused || resultReplaced(j, results) {
 			continue
 		}
-		to := placeOf(j)
+		to := deployTargetOf(j)
 		for i, environment := range to.environments {
 			d := Deployment{Job: j.Name, Environment: environment, Task: to.task, Began: !j.Started.IsZero(), LogURL: jobURL(run, j.Name)}
 			d.State, d.Description = deploymentState(j, results[j.Name], to.environments, i)
@@ -141,7 +141,7 @@ func (d Deployment) final() bool { return d.State != "queued" && d.State != "in_
 
 // showDeployments makes GitHub show the run's deployments, each in its state, final states first.
 func (r *Reporter) showDeployments(ctx context.Context, run jobs.Run, results map[string]jobs.Result) (again time.Duration, err error) {
-	list := ProjectDeployments(run, results)
+	list := DeploymentsOf(run, results)
 	for _, final := range []bool{true, false} {
 		for _, d := range list {
 			if d.final() != final {
@@ -171,7 +171,7 @@ func (r *Reporter) showDeployment(ctx context.Context, run jobs.RunInfo, d Deplo
 			return 0, nil // it ended before it began, and GitHub never heard of it
 		}
 	}
-	e, err := r.recorded(ctx, key, jobs.ReportRecord{Run: run.ID, Kind: jobs.ReportDeployment, Check: what, ExternalID: run.ID + "/" + what})
+	e, err := r.readStored(ctx, key, jobs.ReportRecord{Run: run.ID, Kind: jobs.ReportDeployment, Check: what, ExternalID: run.ID + "/" + what})
 	if err != nil {
 		return 0, err
 	}
@@ -204,7 +204,7 @@ func (r *Reporter) showDeployment(ctx context.Context, run jobs.RunInfo, d Deplo
 	if wait == 0 && err == nil {
 		err = r.sayStatus(ctx, run, e, status)
 	}
-	if refusedForGood(err) {
+	if permanentRefusal(err) {
 		e.record.Completed = true // asking again would get the same answer
 		return 0, errors.Join(err, e.store(ctx))
 	}
@@ -216,7 +216,7 @@ func (r *Reporter) showDeployment(ctx context.Context, run jobs.RunInfo, d Deplo
 }
 
 // createDeployment makes the deployment exist at GitHub, once. wait is set when it can't be known yet whether it exists.
-func (r *Reporter) createDeployment(ctx context.Context, run jobs.RunInfo, d Deployment, e *recorded) (wait time.Duration, err error) {
+func (r *Reporter) createDeployment(ctx context.Context, run jobs.RunInfo, d Deployment, e *storedReport) (wait time.Duration, err error) {
 	if !e.record.Asked.IsZero() {
 		id, err := r.app.findDeployment(ctx, run, d, e.record.ExternalID)
 		if err != nil {
@@ -236,14 +236,14 @@ func (r *Reporter) createDeployment(ctx context.Context, run jobs.RunInfo, d Dep
 		return 0, err
 	}
 	if e.record.GitHubID, err = r.app.createDeployment(ctx, run, d, e.record.ExternalID); err != nil {
-		return 0, e.unsent(ctx, err)
+		return 0, e.clearAsked(ctx, err)
 	}
 	e.record.Asked = time.Time{}
 	return 0, e.store(ctx)
 }
 
 // sayStatus adds a status to the deployment, unless an earlier call without an answer did.
-func (r *Reporter) sayStatus(ctx context.Context, run jobs.RunInfo, e *recorded, status deploymentStatus) error {
+func (r *Reporter) sayStatus(ctx context.Context, run jobs.RunInfo, e *storedReport, status deploymentStatus) error {
 	if !e.record.Asked.IsZero() {
 		last, err := r.app.lastStatus(ctx, run, e.record.GitHubID)
 		if err != nil || last == status {
@@ -255,7 +255,7 @@ func (r *Reporter) sayStatus(ctx context.Context, run jobs.RunInfo, e *recorded,
 		return err
 	}
 	if err := r.app.createStatus(ctx, run, e.record.GitHubID, status); err != nil {
-		return e.unsent(ctx, err)
+		return e.clearAsked(ctx, err)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func trusted(state jobs.RunState, list ...jobs.Job) jobs.Run {
 	return run
 }
 
-func TestProjectDeployments(t *testing.T) {
+func TestDeploymentsOf(t *testing.T) {
 	change := func(j jobs.Job, f func(*jobs.Job)) jobs.Job { f(&j); return j }
 	for name, test := range map[string]struct {
 		run  jobs.Run
@@ -39,7 +39,7 @@ func TestProjectDeployments(t *testing.T) {
 		"cancelled":       {trusted(jobs.RunCancelled, change(toProduction(jobs.JobCancelled), func(j *jobs.Job) { j.Summary = "cancelled by alice" })), []string{"staging error cancelled: cancelled by alice", "production error cancelled: cancelled by alice"}},
 		"behind":          {trusted(jobs.RunSucceeded, change(toProduction(jobs.JobSkipped), func(j *jobs.Job) { j.Summary = "not rolled out: a newer push" })), []string{"staging inactive not rolled out: a newer push", "production inactive not rolled out: a newer push"}},
 		"held":            {trusted(jobs.RunWaits, toProduction(jobs.JobHeld)), nil},
-		"taken over":      {trusted(jobs.RunSucceeded, change(toProduction(jobs.JobSucceeded), func(j *jobs.Job) { j.Taken = true })), nil},
+		"taken over":      {trusted(jobs.RunSucceeded, change(toProduction(jobs.JobSucceeded), func(j *jobs.Job) { j.Reused = true })), nil},
 		"not for this":    {trusted(jobs.RunNothing, change(toProduction(jobs.JobSkipped), func(j *jobs.Job) { j.Unplanned = true })), nil},
 		"a build":         {trusted(jobs.RunSucceeded, image(jobs.JobSucceeded)), nil},
 		"not trusted":     {push(jobs.RunSucceeded, toProduction(jobs.JobSucceeded)), nil},
@@ -48,7 +48,7 @@ func TestProjectDeployments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, d := range ProjectDeployments(test.run, nil) {
+			for _, d := range DeploymentsOf(test.run, nil) {
 				got = append(got, fmt.Sprintf("%s %s %s", d.Environment, d.State, d.Description))
 				if d.Task != "deploy" {
 					t.Errorf("task %q", d.Task)
@@ -61,7 +61,7 @@ func TestProjectDeployments(t *testing.T) {
 	}
 	back := toProduction(jobs.JobSucceeded)
 	back.Spec = []byte(`{"environments":["staging"],"rollback":{}}`)
-	if got := ProjectDeployments(trusted(jobs.RunSucceeded, back), nil); len(got) != 1 || got[0].Task != "rollback" {
+	if got := DeploymentsOf(trusted(jobs.RunSucceeded, back), nil); len(got) != 1 || got[0].Task != "rollback" {
 		t.Errorf("a rollback: got %+v", got)
 	}
 	if list := runButtons(trusted(jobs.RunSucceeded, back)); len(list) != 0 {

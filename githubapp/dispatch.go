@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync/atomic"
 
 	"github.com/google/go-github/v50/github"
@@ -80,19 +79,7 @@ func act(ctx context.Context, c *client, doing, permission, path string, body, i
 	if err = explain(ctx, doing, err); e.unclear.Load() {
 		return fmt.Errorf("%w: %w", jobs.ErrUnclear, err)
 	}
-	return final(err, doing, permission)
-}
-
-// final makes a *jobs.Refusal of what GitHub would answer again, with its reason. Other errors stay what they are.
-func final(err error, doing, permission string) error {
-	var no *refused
-	if !errors.As(err, &no) || no.status == http.StatusForbidden && strings.Contains(no.message, "not accessible") {
-		return hopeless(err, doing, permission)
-	}
-	if no.status/100 != 4 || no.status == http.StatusUnauthorized {
-		return err
-	}
-	return &jobs.Refusal{Sentence: fmt.Sprintf("GitHub refused to %s: %s.", doing, strings.TrimSuffix(no.message, ".")), Cause: err}
+	return permanentDispatch(err, doing, permission)
 }
 
 // Dispatch starts a workflow, named by its file or ID, at a branch or tag. It returns the ID of its run; 0 means that it was started by
@@ -179,7 +166,7 @@ func (a *App) CancelWorkflowRun(ctx context.Context, installation int64, repo jo
 	if err = explain(ctx, attempt, err); status(err) == http.StatusConflict {
 		return &jobs.Refusal{Sentence: "it was over by then", Cause: err}
 	}
-	return hopeless(gone(err, fmt.Sprintf("workflow run %d", run), repo), attempt, actionsPermission)
+	return permanentForJobs(gone(err, fmt.Sprintf("workflow run %d", run), repo), attempt, actionsPermission)
 }
 
 // ApproveDeployments lets the jobs of a workflow run into environments, by their IDs, where the App is among the reviewers. Its

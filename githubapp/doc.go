@@ -6,19 +6,19 @@
 //   - config.go, app.go, tokens.go: who we are; one client per repository of an installation and scope, with a token that
 //     reaches only that repository and does only what the scope is for
 //   - transport.go, limits.go: every request passes here; what GitHub's refusals mean
-//   - budget.go, bucket.go, priority.go, ledger.go: how much an installation may ask, who goes first when that is not
+//   - budget.go, bucket.go, priority.go, ratelimits.go: how much an installation may ask, who goes first when that is not
 //     enough, and what is held back
 //   - needs.go, manifest.go, health.go: what the App must be allowed and why; making one; finding out what is wrong with it
-//   - errors.go: how a call can fail, for callers
+//   - errors.go: how a call can fail, for callers, and which failures are GitHub's last word
 //   - facts.go, teams.go, files.go: questions about pull requests, permissions, teams, refs, files
-//   - places.go: finding a repository by its name
+//   - repositories.go: finding a repository by its name
 //   - archives.go, unpack.go: a commit's files on disk, at an exact SHA
 //   - workflowfiles.go, workflowruns.go, joblog.go, artifacts.go: what there is to know of workflows and their runs
 //   - dispatch.go: starting workflows, and what else must not happen twice
 //   - commitchecks.go: what other Apps say about a commit
 //   - storage.go: files that GitHub keeps elsewhere
-//   - project.go, buttons.go, summary.go, markdown.go: what GitHub is to show for a run, as pure functions
-//   - reporter.go, saying.go, checks.go: making GitHub show it
+//   - checkview.go, buttons.go, summary.go, markdown.go: what GitHub is to show for a run, as pure functions
+//   - reporter.go, checkupdate.go, checks.go: making GitHub show it
 //   - deployments.go, sticky.go, beside.go: what is shown beside the checks: deployments, and the pull request's comment
 //   - replies.go, comments.go: answering comments with commands
 //

@@ -134,3 +134,101 @@ func mentionsPermission(err error) bool {
 	var no *refused
 	return errors.As(err, &no) && strings.Contains(strings.ToLower(no.message), "permission")
 }
+
+// wrap says what was attempted, of an error if there is one.
+func wrap(attempt string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", attempt, err)
+}
+
+// refusal is what GitHub said when it refused.
+func refusal(err error) string {
+	var no *refused
+	if errors.As(err, &no) {
+		return no.message
+	}
+	return err.Error()
+}
+
+// renamed is what became of a repository whose name another has now, with the given ID.
+func renamed(repo jobs.Repository, now int64) error {
+	return &jobs.Gone{Reason: fmt.Sprintf("the name %s belongs to another repository now, with ID %d", repo.FullName(), now)}
+}
+
+// gone turns a 404 to a question about something that was there into a *jobs.Gone.
+func gone(err error, what string, repo jobs.Repository) error {
+	if status(err) != http.StatusNotFound {
+		return err
+	}
+	if what != "" {
+		what += " of "
+	}
+	return &jobs.Gone{Reason: what + repo.FullName() + " is gone, or the App no longer reaches it"}
+}
+
+// permanentRefusal reports whether GitHub would give the same answer again. A missing permission may be granted.
+func permanentRefusal(err error) bool {
+	var (
+		gone  *jobs.Gone
+		never *jobs.Unreportable
+	)
+	return errors.As(err, &gone) || errors.As(err, &never) || status(err) != 0 && !errors.Is(err, ErrDenied)
+}
+
+// permanentForWorkflows makes what is missing, or not permitted, final for questions that jobs ask about workflows.
+func permanentForWorkflows(err error, repo jobs.Repository) error {
+	return permanentForJobs(err, "look at workflows of "+repo.FullName(), actionsPermission)
+}
+
+// permanentForJobs makes a *jobs.Refusal of a missing permission and of what is gone. Other errors stay what they are. doing is to
+// go on from "Slipway may not …".
+func permanentForJobs(err error, doing, permission string) error {
+	var gone *jobs.Gone
+	switch {
+	case errors.As(err, &gone):
+		return &jobs.Refusal{Sentence: fmt.Sprintf("It is not possible to %s: %s.", doing, strings.TrimSuffix(gone.Reason, ".")), Cause: err}
+	case errors.Is(err, ErrDenied):
+		return &jobs.Refusal{Cause: err, Sentence: fmt.Sprintf("Slipway may not %s: whoever runs it must give the App the repository permission %s, "+
+			"and the repository's owner must accept that.", doing, permission)}
+	}
+	return err
+}
+
+// permanentDispatch makes a *jobs.Refusal of what GitHub would answer again, with its reason. Other errors stay what they are.
+func permanentDispatch(err error, doing, permission string) error {
+	var no *refused
+	if !errors.As(err, &no) || no.status == http.StatusForbidden && strings.Contains(no.message, "not accessible") {
+		return permanentForJobs(err, doing, permission)
+	}
+	if no.status/100 != 4 || no.status == http.StatusUnauthorized {
+		return err
+	}
+	return &jobs.Refusal{Sentence: fmt.Sprintf("GitHub refused to %s: %s.", doing, strings.TrimSuffix(no.message, ".")), Cause: err}
+}
+
+// permanentReply makes a *jobs.Unreportable of what GitHub refuses for good when a comment is answered.
+func permanentReply(err error) error {
+	var (
+		gone  *jobs.Gone
+		never *jobs.Unreportable
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &never):
+		return never
+	case errors.As(err, &gone):
+		return &jobs.Unreportable{Reason: gone.Reason}
+	case status(err) == http.StatusNotFound:
+		return &jobs.Unreportable{Reason: "the comment, or what it was on, is gone"}
+	case status(err) == http.StatusForbidden && strings.Contains(strings.ToLower(refusal(err)), "locked"):
+		return &jobs.Unreportable{Reason: "the conversation is locked"}
+	case errors.Is(err, ErrDenied):
+		return &jobs.Unreportable{Reason: "the App may not comment there; it needs the permission Pull requests: write (" + refusal(err) + ")"}
+	case invalid(err):
+		return &jobs.Unreportable{Reason: "GitHub refused it: " + refusal(err)}
+	}
+	return err
+}

@@ -9,7 +9,7 @@ import (
 )
 
 // What GitHub is to show for a run follows from the run alone.
-func ExampleProject() {
+func ExampleChecksOf() {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	run := jobs.Run{
 		RunInfo: jobs.RunInfo{ID: "r-1", SHA: "3f2c0a1b2c3d4e5f60718293a4b5c6d7e8f90123", Branch: "main"},
@@ -19,7 +19,7 @@ func ExampleProject() {
 			{Name: "release", State: jobs.JobRunning, Started: at.Add(13 * time.Second), Needs: []string{"image"}},
 		},
 	}
-	for _, check := range githubapp.Project(run, nil) {
+	for _, check := range githubapp.ChecksOf(run, nil) {
 		fmt.Printf("%s: %s\n", check.Name, check.Title)
 	}
 	// Output:

@@ -45,7 +45,7 @@ func (a *App) PullRequest(ctx context.Context, installation int64, repo jobs.Rep
 	if err != nil {
 		return jobs.PullRequest{}, gone(explain(ctx, attempt, err), "commit "+jobs.Abbreviate(out.HeadSHA), repo)
 	}
-	out.Message = jobs.Cut(head.GetMessage(), 1000)
+	out.Message = jobs.Cut(head.GetMessage(), jobs.MaxMessage)
 	return out, nil
 }
 
@@ -249,26 +249,4 @@ func (a *App) hasCommit(ctx context.Context, c *client, repo jobs.Repository, sh
 		return err
 	}
 	return fmt.Errorf("%w %s", errNoCommit, sha)
-}
-
-func renamed(repo jobs.Repository, now int64) error {
-	return &jobs.Gone{Reason: fmt.Sprintf("the name %s belongs to another repository now, with ID %d", repo.FullName(), now)}
-}
-
-// gone turns a 404 to a question about something that was there into a *jobs.Gone.
-func gone(err error, what string, repo jobs.Repository) error {
-	if status(err) != http.StatusNotFound {
-		return err
-	}
-	if what != "" {
-		what += " of "
-	}
-	return &jobs.Gone{Reason: what + repo.FullName() + " is gone, or the App no longer reaches it"}
-}
-
-func wrap(attempt string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", attempt, err)
 }

@@ -17,7 +17,8 @@ func TestPullRequest(t *testing.T) {
 	mallory := w.CreateUser("mallory")
 	fork, err := w.Fork(w.repo, mallory)
 	ok(t, err)
-	head, err := fork.Commit("feat/x", "Change", map[string]string{"src/x.go": "package x\n"}, mallory)
+	message := "Change\n\n" + strings.Repeat("and why\n", 500) + "\n\nskip-checks: true" // a trailer counts, however far down
+	head, err := fork.Commit("feat/x", message, map[string]string{"src/x.go": "package x\n"}, mallory)
 	ok(t, err)
 	pull, err := w.repo.OpenPull(githubtest.PullOptions{Title: "Add x", Head: "mallory:feat/x", User: mallory, Draft: true})
 	ok(t, err)
@@ -29,7 +30,7 @@ func TestPullRequest(t *testing.T) {
 		Number: pull.Number, Title: "Add x", State: "open", Draft: true,
 		Author:  jobs.Actor{ID: mallory.ID, Login: "mallory", Type: "User"},
 		HeadRef: "feat/x", HeadSHA: head, HeadRepo: fork.ID, HeadName: "mallory/shop",
-		BaseRef: "main", BaseSHA: w.first, Labels: []string{"preview"}, Message: "Change",
+		BaseRef: "main", BaseSHA: w.first, Labels: []string{"preview"}, Message: message,
 	}
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -56,22 +56,34 @@ func (a *App) File(ctx context.Context, installation int64, repo jobs.Repository
 		if err := a.hasCommit(ctx, c, repo, sha); err != nil {
 			return nil, false, fmt.Errorf("%s: %w", attempt, err)
 		}
-	case folder != nil || got.GetType() != "file":
-		return nil, false, &jobs.Refusal{Sentence: fmt.Sprintf("%s is not a regular file; make it one", path)}
-	case got.GetSize() > maxFile || got.GetEncoding() == "none":
-		return nil, false, &jobs.Refusal{Sentence: fmt.Sprintf("%s is larger than 1 MB; make it smaller", path)}
 	default:
-		text, err := got.GetContent()
+		content, problem, err := decodeContent(got, folder)
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", attempt, err)
 		}
-		if len(text) != got.GetSize() {
-			return nil, false, fmt.Errorf("%s: %w", attempt, errors.New("GitHub's answer is incomplete"))
+		if problem != "" {
+			return nil, false, &jobs.Refusal{Sentence: path + " " + problem}
 		}
-		data, found = []byte(text), true
+		data, found = content, true
 	}
 	if len(data) <= maxCached {
 		a.files.Add(key, file{data, found})
 	}
 	return data, found, nil
+}
+
+// decodeContent reads GitHub's answer about a path: a file, or a folder's list. problem says what of it is no file to read, to go
+// on from its name.
+func decodeContent(got *github.RepositoryContent, folder []*github.RepositoryContent) (content []byte, problem string, err error) {
+	switch {
+	case folder != nil || got.GetType() != "file":
+		return nil, "is not a regular file; make it one", nil
+	case got.GetSize() > maxFile || got.GetEncoding() == "none":
+		return nil, "is larger than 1 MB; make it smaller", nil
+	}
+	text, err := got.GetContent()
+	if err == nil && len(text) != got.GetSize() {
+		err = errors.New("GitHub's answer is incomplete")
+	}
+	return []byte(text), "", err
 }

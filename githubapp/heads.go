@@ -3,7 +3,6 @@ package githubapp
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -33,17 +32,12 @@ var (
 // Heads returns what reads refs as the App.
 func (a *App) Heads() Heads { return Heads{a} }
 
-// aside names what is asked. Whatever else is to be said goes first.
-func aside(ctx context.Context, name string) context.Context {
-	return context.WithValue(operation(ctx, name), priorityKey{}, priorityAside)
-}
-
 // Installations lists where the App is installed, without those that are suspended.
 func (h Heads) Installations(ctx context.Context) ([]jobs.Installation, error) {
 	var list []jobs.Installation
 	page := github.ListOptions{PerPage: perPage, Page: 1}
 	for {
-		some, resp, err := h.app.asApp.Apps.ListInstallations(aside(ctx, "apps/list-installations"), &page)
+		some, resp, err := h.app.asApp.Apps.ListInstallations(asking(ctx, priorityAside, "apps/list-installations"), &page)
 		if err != nil {
 			return nil, explain(ctx, "list the App's installations", err)
 		}
@@ -68,7 +62,7 @@ func (h Heads) Repositories(ctx context.Context, installation int64, each func(j
 	}
 	page := github.ListOptions{PerPage: perPage, Page: 1}
 	for {
-		some, resp, err := c.Apps.ListRepos(aside(ctx, "apps/list-repos-accessible-to-installation"), &page)
+		some, resp, err := c.Apps.ListRepos(asking(ctx, priorityAside, "apps/list-repos-accessible-to-installation"), &page)
 		if err != nil {
 			return explain(ctx, attempt, err)
 		}
@@ -105,7 +99,7 @@ func (h Heads) Heads(ctx context.Context, installation int64, repo jobs.Reposito
 		}
 	}
 	branch := "refs/heads/" + repo.DefaultBranch
-	got, _, err := c.Git.GetRef(aside(ctx, "git/get-ref"), repo.Owner, repo.Name, branch)
+	got, _, err := c.Git.GetRef(asking(ctx, priorityAside, "git/get-ref"), repo.Owner, repo.Name, branch)
 	switch err = explain(ctx, attempt, err); {
 	case status(err) == http.StatusNotFound, status(err) == http.StatusConflict: // an empty repository
 		return nil, nil
@@ -116,7 +110,7 @@ func (h Heads) Heads(ctx context.Context, installation int64, repo jobs.Reposito
 	}
 	pulls := &github.PullRequestListOptions{State: "open", Sort: "updated", Direction: "desc", ListOptions: github.ListOptions{PerPage: perPage, Page: 1}}
 	for pulls.Page > 0 && pulls.Page <= maxOpenPulls/perPage {
-		some, resp, err := c.PullRequests.List(aside(ctx, "pulls/list"), repo.Owner, repo.Name, pulls)
+		some, resp, err := c.PullRequests.List(asking(ctx, priorityAside, "pulls/list"), repo.Owner, repo.Name, pulls)
 		if err != nil {
 			return nil, gone(explain(ctx, attempt, err), "", repo)
 		}
@@ -130,7 +124,7 @@ func (h Heads) Heads(ctx context.Context, installation int64, repo jobs.Reposito
 	}
 	tags := &github.ListOptions{PerPage: perPage, Page: 1}
 	for tags.Page > 0 && tags.Page <= maxTags/perPage {
-		some, resp, err := c.Repositories.ListTags(aside(ctx, "repos/list-tags"), repo.Owner, repo.Name, tags)
+		some, resp, err := c.Repositories.ListTags(asking(ctx, priorityAside, "repos/list-tags"), repo.Owner, repo.Name, tags)
 		if err != nil {
 			return nil, gone(explain(ctx, attempt, err), "", repo)
 		}
@@ -152,7 +146,7 @@ func (h Heads) Delivery(ctx context.Context, head jobs.Head, action string) (job
 	if err != nil {
 		return jobs.Delivery{}, fmt.Errorf("%s: %w", attempt, err)
 	}
-	full, _, err := c.Repositories.Get(aside(ctx, "repos/get"), repo.Owner, repo.Name)
+	full, _, err := c.Repositories.Get(asking(ctx, priorityAside, "repos/get"), repo.Owner, repo.Name)
 	if err != nil {
 		return jobs.Delivery{}, gone(explain(ctx, attempt, err), "", repo)
 	}
@@ -165,7 +159,7 @@ func (h Heads) Delivery(ctx context.Context, head jobs.Head, action string) (job
 	d := jobs.Delivery{GUID: head.GUID(), Event: "push", TargetID: h.app.id, Received: h.app.now().UTC()}
 	if head.Number > 0 {
 		d.Event = "pull_request"
-		pr, _, err := c.PullRequests.Get(aside(ctx, "pulls/get"), repo.Owner, repo.Name, head.Number)
+		pr, _, err := c.PullRequests.Get(asking(ctx, priorityAside, "pulls/get"), repo.Owner, repo.Name, head.Number)
 		if err != nil {
 			return jobs.Delivery{}, gone(explain(ctx, attempt, err), fmt.Sprintf("pull request #%d", head.Number), repo)
 		}
@@ -175,7 +169,7 @@ func (h Heads) Delivery(ctx context.Context, head jobs.Head, action string) (job
 		payload["action"], payload["number"] = action, pr.GetNumber()
 		payload["pull_request"], payload["sender"] = pullPayload(pr), account(pr.GetUser())
 	} else {
-		commit, _, err := c.Git.GetCommit(aside(ctx, "git/get-commit"), repo.Owner, repo.Name, head.SHA)
+		commit, _, err := c.Git.GetCommit(asking(ctx, priorityAside, "git/get-commit"), repo.Owner, repo.Name, head.SHA)
 		if err != nil {
 			return jobs.Delivery{}, gone(explain(ctx, attempt, err), "commit "+jobs.Abbreviate(head.SHA), repo)
 		}
@@ -239,26 +233,15 @@ func (a *App) reader(installation int64) (*client, error) {
 		a.budgets.Get(installation) // in use
 		return c, nil
 	}
-	c := a.speaker(installation, func(ctx context.Context) (string, time.Time, error) { return a.mintReader(ctx, installation) })
+	c := a.speaker(installation, func(ctx context.Context) (string, time.Time, error) {
+		token, expires, err := a.requestToken(ctx, installation, tokenRequest{
+			Permissions: map[string]string{"metadata": "read", "contents": "read", "pull_requests": "read"},
+		})
+		if status(err) == http.StatusNotFound {
+			err = removed(installation)
+		}
+		return token, expires, err
+	})
 	a.clients.Add(key, c)
 	return c, nil
-}
-
-// mintReader asks for a token that reads all repositories of an installation: their names, files and pull requests.
-func (a *App) mintReader(ctx context.Context, installation int64) (string, time.Time, error) {
-	ctx = operation(ctx, "apps/create-installation-access-token")
-	answer, _, err := a.asApp.Apps.CreateInstallationToken(ctx, installation, &github.InstallationTokenOptions{
-		Permissions: &github.InstallationPermissions{Metadata: github.String("read"), Contents: github.String("read"), PullRequests: github.String("read")},
-	})
-	if err != nil {
-		err = explain(ctx, fmt.Sprintf("get a token that reads installation %d", installation), err)
-		if status(err) == http.StatusNotFound {
-			return "", time.Time{}, &jobs.Gone{Reason: fmt.Sprintf("the App's installation %d is gone: it was removed", installation)}
-		}
-		return "", time.Time{}, err
-	}
-	if answer.GetToken() == "" {
-		return "", time.Time{}, errors.New("GitHub answered without a token")
-	}
-	return answer.GetToken(), answer.GetExpiresAt().Time, nil
 }

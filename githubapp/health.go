@@ -28,11 +28,15 @@ type Identity struct {
 	URL         string            // the App's public page
 	Permissions map[string]string // that it asks for
 	Events      []string          // that it subscribes to
+
+	// Skew is how far this machine's clock is ahead of GitHub's (negative: behind) at the least, when SkewKnown.
+	Skew      time.Duration
+	SkewKnown bool
 }
 
-// Identity asks who we are. skew is how far this machine's clock is ahead of GitHub's (negative: behind), to about a
-// second; it is known, and has then a meaning, whenever GitHub answered at all, also when it refused our key.
-func (h Health) Identity(ctx context.Context) (id Identity, skew time.Duration, known bool, err error) {
+// Identity asks who we are. The skew of the clock is known whenever GitHub answered at all, also beside an error, as when it
+// refused our key.
+func (h Health) Identity(ctx context.Context) (id Identity, err error) {
 	var said struct {
 		ID    int64  `json:"id"`
 		Slug  string `json:"slug"`
@@ -48,19 +52,26 @@ func (h Health) Identity(ctx context.Context) (id Identity, skew time.Duration, 
 	resp, err := h.ask(ctx, "apps/get-authenticated", "app", &said)
 	if resp != nil {
 		if theirs, parseErr := http.ParseTime(resp.Header.Get("Date")); parseErr == nil {
-			// The Date header has whole seconds: it was made up to a second before what it says is over.
-			middle := before.Add(h.app.now().Sub(before) / 2)
-			skew, known = middle.Sub(theirs.Add(500*time.Millisecond)), true
+			id.Skew, id.SkewKnown = skew(before, h.app.now(), theirs), true
 		}
 	}
 	if err != nil {
-		return id, skew, known, explain(ctx, "ask GitHub who this App is", err)
+		return id, explain(ctx, "ask GitHub who this App is", err)
 	}
-	owner := said.Owner.Login
-	if owner == "" {
-		owner = said.Owner.Slug
+	id.ID, id.Slug, id.Owner, id.URL, id.Permissions, id.Events = said.ID, said.Slug, said.Owner.Login, said.URL, said.Permissions, said.Events
+	if id.Owner == "" {
+		id.Owner = said.Owner.Slug
 	}
-	return Identity{said.ID, said.Slug, owner, said.URL, said.Permissions, said.Events}, skew, known, nil
+	return id, nil
+}
+
+// skew is how far a clock that asked between two moments is ahead at the least of another, which answered with its time cut to whole
+// seconds; 0 when both may be right.
+func skew(before, after, theirs time.Time) time.Duration {
+	if ahead := before.Sub(theirs.Add(time.Second)); ahead > 0 {
+		return ahead
+	}
+	return min(after.Sub(theirs), 0)
 }
 
 // A Hook is the App's webhook as GitHub has it. Its secret is not told.

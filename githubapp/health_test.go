@@ -13,13 +13,13 @@ import (
 
 func TestIdentity(t *testing.T) {
 	w := newWorld(t)
-	id, skew, known, err := w.app.Health().Identity(t.Context())
+	id, err := w.app.Health().Identity(t.Context())
 	ok(t, err)
-	if id.ID != w.gh.ID || id.Slug != "slipway" || id.Owner != "app-owner" || id.Permissions["checks"] != "write" || len(id.Events) == 0 || !known {
-		t.Errorf("we are %+v, %v", id, known)
+	if id.ID != w.gh.ID || id.Slug != "slipway" || id.Owner != "app-owner" || id.Permissions["checks"] != "write" || len(id.Events) == 0 || !id.SkewKnown {
+		t.Errorf("we are %+v", id)
 	}
-	if skew < -2*time.Second || skew > 2*time.Second {
-		t.Errorf("one clock differs by %s from itself", skew)
+	if id.Skew != 0 {
+		t.Errorf("one clock differs by %s from itself", id.Skew)
 	}
 	if id.String() != "slipway of app-owner (4711)" {
 		t.Error(id)
@@ -27,18 +27,34 @@ func TestIdentity(t *testing.T) {
 }
 
 // A clock that is wrong is told also where GitHub refuses our token because of it.
+func TestSkew(t *testing.T) {
+	theirs := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range []struct{ before, after, want time.Duration }{
+		{0, 0, 0},
+		{900 * time.Millisecond, 900 * time.Millisecond, 0},
+		{-time.Second, 5 * time.Second, 0}, // a slow answer tells little
+		{1500 * time.Millisecond, 1700 * time.Millisecond, 500 * time.Millisecond},
+		{-90 * time.Second, -89 * time.Second, -89 * time.Second},
+		{time.Hour, time.Hour, time.Hour - time.Second},
+	} {
+		if got := skew(theirs.Add(c.before), theirs.Add(c.after), theirs); got != c.want {
+			t.Errorf("from %s to %s: %s, want %s", c.before, c.after, got, c.want)
+		}
+	}
+}
+
 func TestSkewIsKnownOfARefusal(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
 		w := newWorld(t)
 		app, err := New(Config{AppID: w.gh.ID, PrivateKeyFile: keyFile(t, w.gh.PrivateKeyPEM), WebhookSecretFiles: []string{"x"}, APIURL: w.URL},
 			Options{Now: func() time.Time { return w.clock.Now().Add(off) }})
 		ok(t, err)
-		_, skew, known, err := app.Health().Identity(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "401") || !known {
+		id, err := app.Health().Identity(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "401") || !id.SkewKnown {
 			t.Errorf("%s off: %v", off, err)
 		}
-		if d := skew - off; d < -2*time.Second || d > 2*time.Second {
-			t.Errorf("%s off: it is %s", off, skew)
+		if d := id.Skew - off; d < -2*time.Second || d > 2*time.Second {
+			t.Errorf("%s off: it is %s", off, id.Skew)
 		}
 	}
 }
@@ -99,12 +115,12 @@ func TestNoHealthWithoutGitHub(t *testing.T) {
 	w := newWorld(t)
 	w.Down(true)
 	h := w.app.Health()
-	_, _, known, err := h.Identity(t.Context())
+	id, err := h.Identity(t.Context())
 	_, hookErr := h.Hook(t.Context())
 	_, _, listErr := h.Installations(t.Context())
 	_, recentErr := h.Recent(t.Context())
 	for i, err := range []error{err, hookErr, listErr, recentErr} {
-		if err == nil || known {
+		if err == nil || id.SkewKnown {
 			t.Errorf("question %d is answered by nobody: %v", i, err)
 		} else {
 			noToken(t, "the error", err.Error())

@@ -40,7 +40,7 @@ func (a *App) WorkflowLog(ctx context.Context, installation int64, repo jobs.Rep
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unchanging(fmt.Errorf("%s: %w", attempt, err), repo)
+		return nil, permanentForWorkflows(fmt.Errorf("%s: %w", attempt, err), repo)
 	}
 	defer stream.Close()
 	tail, err := tailOf(stream, min(max(lines, 1), maxLogLines), maxLog)

@@ -81,7 +81,7 @@ func TestLimitsOfGitHub(t *testing.T) {
 			w.Fail(test.failure)
 			err := head()
 			var later *jobs.Later
-			wait := test.wait + standings[priorityNew].grace // so that final states go first when it is over
+			wait := test.wait + priorityShares[priorityNew].grace // so that final states go first when it is over
 			if !errors.As(err, &later) || later.After > wait || later.After < wait-time.Second || !strings.Contains(later.Reason, test.says) {
 				t.Fatalf("got %v (%+v), want a *jobs.Later of %s", err, later, test.wait)
 			}
@@ -119,7 +119,7 @@ func TestLastCallBeforeTheResetIsNotedInAdvance(t *testing.T) {
 	if w.count("git/get-ref") != n {
 		t.Error("GitHub was asked although nothing was left")
 	}
-	w.clock.advance(time.Hour + standings[priorityNew].grace + time.Second)
+	w.clock.advance(time.Hour + priorityShares[priorityNew].grace + time.Second)
 	ok(t, head())
 }
 

@@ -51,7 +51,7 @@ func TestManifest(t *testing.T) {
 		t.Errorf("the code is good twice: %v", err)
 	}
 	w.gh = app
-	id, _, _, err := w.newApp().Health().Identity(t.Context())
+	id, err := w.newApp().Health().Identity(t.Context())
 	ok(t, err)
 	if d := Compare(id.Permissions, id.Events); len(d.Missing)+len(d.Superfluous)+len(d.Unsent)+len(d.Unused) > 0 {
 		t.Errorf("an App made from our manifest differs from what we need: %+v", d)
@@ -91,7 +91,14 @@ func TestSite(t *testing.T) {
 		site, err := NewSite(web)
 		if err != nil || site.Web.String()+" "+site.API.String() != want {
 			t.Errorf("%s: %v %v %v, want %s", web, site.Web, site.API, err, want)
+			continue
 		}
+		if back := (Config{APIURL: site.API.String()}).WebURL(); back != site.Web.String() {
+			t.Errorf("%s is the API of %s, not of %s", site.API, site.Web, back)
+		}
+	}
+	if web := (Config{}).WebURL(); web != "https://github.com" {
+		t.Errorf("without a word it is %s", web)
 	}
 	for _, web := range []string{"", "github.com", "http://github.com", "https://github.com/acme", "https://u:p@github.com", "https://github.com?x", "ftp://github.com", ":"} {
 		if _, err := NewSite(web); err == nil {

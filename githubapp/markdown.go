@@ -11,7 +11,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// wordJoiner after an @ keeps GitHub from taking what follows for someone to notify.
+// wordJoiner shows as nothing. After an @ it keeps GitHub from taking what follows for someone to notify.
 const wordJoiner = "\u2060"
 
 // inline makes any text safe inside a line or table cell of Markdown: it shows as it is, calls nobody, and starts
@@ -112,16 +112,23 @@ func longestRun(s string, mark rune) int {
 }
 
 // defang keeps the Markdown that a kind of job wrote, but not what could reach beyond it: mentions, HTML, and a code block
-// left open. HTML in code stays as it is; mentions are taken apart even there, since lists and quotes can end a block of
-// code sooner than it looks.
+// left open. Only in code that is certainly code does HTML stay as it is; mentions are taken apart even there.
+//
+// Certain are blocks whose fence begins its line: no list and no quote goes on across that line, so none can end the block
+// sooner than it looks. A fence that is set in may lie in a list, so nothing after it is certain. Nor are code spans, which
+// may begin and end lines away.
 func defang(markdown string) string {
+	markdown = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text(markdown)) // all three end a line
 	var b strings.Builder
-	open := ""
-	for line := range strings.Lines(unmention(text(markdown))) {
-		line = strings.TrimRight(line, "\r\n")
+	open, certain := "", true
+	for line := range strings.Lines(unmention(markdown)) {
+		line = strings.TrimSuffix(line, "\n")
 		after := fenceAfter(open, line)
-		if open == "" && after == "" {
-			line = withoutHTML(line)
+		if open == "" && after != "" && strings.HasPrefix(line, " ") {
+			certain = false
+		}
+		if open == "" || !certain {
+			line = withoutHTML.Replace(line)
 		}
 		open = after
 		b.WriteString(line)
@@ -133,8 +140,12 @@ func defang(markdown string) string {
 	return b.String()
 }
 
-// unmention takes apart what GitHub would take for a mention: an @ that follows no letter, digit or underscore. That
-// leaves the one in image@sha256:… alone, which people copy.
+// withoutHTML takes apart what begins HTML, and the character references that stand for an @. It looks the same then, in code and
+// elsewhere.
+var withoutHTML = strings.NewReplacer("<", "<"+wordJoiner, "&#", "&"+wordJoiner+"#", "&commat", "&"+wordJoiner+"commat")
+
+// unmention takes apart what GitHub would take for a mention: an @ that follows no letter or digit. That leaves the one in
+// image@sha256:… alone, which people copy. An underscore may be emphasis, which shows as nothing.
 func unmention(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -147,7 +158,7 @@ func unmention(s string) string {
 }
 
 func wordByte(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
 // fenceMarks returns the backticks or tildes that open or close a code block on this line, or "".
@@ -164,54 +175,6 @@ func fenceMarks(line string) string {
 		}
 	}
 	return ""
-}
-
-// withoutHTML escapes what could begin HTML in a line, except in code spans.
-func withoutHTML(line string) string {
-	var b strings.Builder
-	for line != "" {
-		tick := strings.IndexByte(line, '`')
-		if tick < 0 {
-			tick = len(line)
-		}
-		before := line[:tick]
-		b.WriteString(strings.ReplaceAll(before, "<", "&lt;"))
-		if line = line[tick:]; line == "" {
-			break
-		}
-		if slashes := len(before) - len(strings.TrimRight(before, `\`)); slashes%2 == 1 { // an escaped one opens nothing
-			b.WriteByte('`')
-			line = line[1:]
-			continue
-		}
-		rest := strings.TrimLeft(line, "`")
-		marks := line[:len(line)-len(rest)]
-		span := closing(rest, marks)
-		b.WriteString(marks)
-		b.WriteString(rest[:span])
-		line = rest[span:]
-	}
-	return b.String()
-}
-
-// closing returns where the code span that marks opened ends in rest, its closing marks included; 0 when it never does.
-func closing(rest, marks string) int {
-	for at := 0; at < len(rest); {
-		i := strings.IndexByte(rest[at:], '`')
-		if i < 0 {
-			return 0
-		}
-		start := at + i
-		end := start
-		for end < len(rest) && rest[end] == '`' {
-			end++
-		}
-		if end-start == len(marks) {
-			return end
-		}
-		at = end
-	}
-	return 0
 }
 
 // cutMarkdown cuts a text of several lines to at most limit bytes, at a line's end where one is near, closes a code block
@@ -262,7 +225,7 @@ func fenceAfter(open, line string) string {
 	switch {
 	case open == "":
 		return marks
-	case marks != "" && marks[0] == open[0] && len(marks) >= len(open) && strings.TrimSpace(line) == marks:
+	case marks != "" && marks[0] == open[0] && len(marks) >= len(open) && strings.Trim(line, " \t") == marks:
 		return ""
 	}
 	return open

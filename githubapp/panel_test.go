@@ -17,7 +17,7 @@ func TestWhatIsAskedForLeavesTheWholeCheckAlone(t *testing.T) {
 	d.shows("slipway: failure", "slipway / greet: success")
 	for _, outcome := range []jobs.Outcome{jobs.OutcomeNothing, jobs.OutcomeHeld, jobs.OutcomeFault} {
 		greet.Outcome = outcome
-		if checks := Project(greet, nil); len(checks) != 0 {
+		if checks := ChecksOf(greet, nil); len(checks) != 0 {
 			t.Errorf("%s: %d checks", outcome, len(checks))
 		}
 	}
@@ -29,7 +29,7 @@ func TestAnAttemptHasChecksOfItsOwn(t *testing.T) {
 	d.settle(d.of(push(jobs.RunFailed, image(jobs.JobSucceeded), toProduction(jobs.JobFailed))))
 	again := push(jobs.RunSucceeded, image(jobs.JobSucceeded), toProduction(jobs.JobSucceeded))
 	again.ID, again.Root, again.Attempt, again.Reason = "r-again", "r-abc123", 2, "attempt 2, asked for by alice: 1 job"
-	again.Jobs[0].Taken = true
+	again.Jobs[0].Reused = true
 	d.settle(d.of(again))
 	d.shows("slipway: failure", "slipway: success", "slipway / image: success", "slipway / release: failure", "slipway / release: success")
 }

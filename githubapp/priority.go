@@ -21,8 +21,8 @@ const (
 	priorities                       // how many there are
 )
 
-// A standing is what a priority gets.
-type standing struct {
+// A priorityShare is what a priority gets.
+type priorityShare struct {
 	// reserve is the share of the hour's calls, in percent, that is left to those before.
 	reserve int
 	// floor is the share of each secondary limit, in percent, that is left to those before.
@@ -31,7 +31,7 @@ type standing struct {
 	grace time.Duration
 }
 
-var standings = [priorities]standing{
+var priorityShares = [priorities]priorityShare{
 	priorityFinal:    {},
 	priorityNew:      {reserve: 2, floor: 10, grace: time.Second},
 	priorityProgress: {reserve: 10, floor: 50, grace: 5 * time.Second},

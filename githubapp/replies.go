@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
@@ -40,10 +39,10 @@ func (a *App) React(ctx context.Context, reply jobs.Reply, reaction string) erro
 	}
 	if status(err) == http.StatusNotFound {
 		if gone := a.reachable(ctx, c, reply.Repository); gone != nil {
-			return unsaid(wrap(attempt, gone))
+			return permanentReply(wrap(attempt, gone))
 		}
 	}
-	return unsaid(err)
+	return permanentReply(err)
 }
 
 // Answer posts the reply's text as a comment of ours and returns its ID: on the pull request, or on the commit when the comment
@@ -60,7 +59,7 @@ func (a *App) Answer(ctx context.Context, reply jobs.Reply) (int64, error) {
 		// that was set back.
 		id, err := a.findComment(ctx, t, mark, reply.Comment.Created.Add(-time.Minute))
 		if id != 0 || err != nil {
-			return id, unsaid(err)
+			return id, permanentReply(err)
 		}
 		if a.now().Before(reply.Asked.Add(settle)) {
 			// The whole time from now, since the caller notes this call, too, as one that may have posted it.
@@ -68,25 +67,5 @@ func (a *App) Answer(ctx context.Context, reply jobs.Reply) (int64, error) {
 		}
 	}
 	id, err := a.sendComment(ctx, t, 0, signed(reply.Text, mark))
-	return id, unsaid(err)
-}
-
-// unsaid turns what GitHub refuses for good into a *jobs.Unreportable.
-func unsaid(err error) error {
-	var gone *jobs.Gone
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &gone):
-		return &jobs.Unreportable{Reason: gone.Reason}
-	case status(err) == http.StatusNotFound:
-		return &jobs.Unreportable{Reason: "the comment, or what it was on, is gone"}
-	case status(err) == http.StatusForbidden && strings.Contains(strings.ToLower(refusal(err)), "locked"):
-		return &jobs.Unreportable{Reason: "the conversation is locked"}
-	case errors.Is(err, ErrDenied):
-		return &jobs.Unreportable{Reason: "the App may not comment there; it needs the permission Pull requests: write (" + refusal(err) + ")"}
-	case invalid(err):
-		return &jobs.Unreportable{Reason: "GitHub refused it: " + refusal(err)}
-	}
-	return err
+	return id, permanentReply(err)
 }

@@ -86,8 +86,8 @@ func TestAnswersAreOneComment(t *testing.T) {
 		t.Errorf("%q calls somebody: %q", body, found)
 	}
 	mark := fmt.Sprintf("<!-- slipway:reply comment-%d -->", reply.Comment.ID)
-	if !strings.HasSuffix(body, "\n\n"+mark) || strings.Count(outsideCode(body), "<") != 1 {
-		t.Errorf("got %q", body)
+	if _, raw := rendered(t, body); !strings.HasSuffix(body, "\n\n"+mark) || len(raw) != 1 {
+		t.Errorf("got %q with the HTML %q", body, raw)
 	}
 	if n := w.count("apps/get-authenticated"); n != 0 {
 		t.Errorf("%d questions who we are, want none", n)
@@ -112,7 +112,7 @@ func TestLongAnswersAreCut(t *testing.T) {
 	if n := utf8.RuneCountInString(body); n > maxComment || len(body) < maxComment*9/10 {
 		t.Errorf("%d characters, %d bytes", n, len(body))
 	}
-	if !strings.Contains(outsideCode(body), "The rest is cut") || !isSigned(body, marker("reply", jobs.ReplyKey(reply.Comment))) {
+	if text, _ := rendered(t, body); !strings.Contains(text, "The rest is cut") || !isSigned(body, marker("reply", jobs.ReplyKey(reply.Comment))) {
 		t.Errorf("it ends %q", body[len(body)-200:])
 	}
 }
@@ -205,6 +205,26 @@ func TestAnAnswerThatMayStillAppear(t *testing.T) {
 	}
 }
 
+// Where there are more comments than are looked at, an answer that may be there already is not posted again, and that is said.
+func TestAnAnswerAmongTooManyComments(t *testing.T) {
+	w := newWorld(t)
+	pull := w.pull("feat")
+	reply := w.asks(pull, "/status")
+	for range maxCommentPages*perPage + 1 {
+		_, err := pull.Comment(w.alice, "and on")
+		ok(t, err)
+	}
+	reply.Asked = w.clock.Now()
+	w.clock.advance(time.Minute)
+	_, err := w.app.Answer(t.Context(), reply)
+	if never := (*jobs.Unreportable)(nil); !errors.As(err, &never) || !strings.Contains(never.Reason, "more than 2000 comments") {
+		t.Errorf("got %v", err)
+	}
+	if n := w.count("issues/create-comment"); n != 0 {
+		t.Errorf("%d comments were posted, want none", n)
+	}
+}
+
 // People can write through an App, too: its mark on a comment does not make the comment ours.
 func TestWhoseCommentItIs(t *testing.T) {
 	w := newWorld(t)
@@ -273,10 +293,10 @@ func TestAnswersThatGitHubRefuses(t *testing.T) {
 		})
 	}
 	var never *jobs.Unreportable
-	if err := unsaid(wrap("comment", &refused{403, "Unable to create comment because issue is locked."})); !errors.As(err, &never) || !strings.Contains(never.Reason, "locked") {
+	if err := permanentReply(wrap("comment", &refused{403, "Unable to create comment because issue is locked."})); !errors.As(err, &never) || !strings.Contains(never.Reason, "locked") {
 		t.Errorf("locked: got %v", err)
 	}
-	if err := unsaid(&Unavailable{}); errors.As(err, &never) {
+	if err := permanentReply(&Unavailable{}); errors.As(err, &never) {
 		t.Errorf("GitHub is away: got %v", err)
 	}
 }

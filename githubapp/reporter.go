@@ -83,8 +83,8 @@ func NewReporter(config ReporterConfig) *Reporter {
 // called again because something was held back. When it must wait for GitHub it returns a *jobs.Later, and when GitHub can
 // never show the run a *jobs.Unreportable. Any other error is worth another try, after the given time if there is one.
 //
-// Checks come first, those that are final before the others; then deployments, and the pull request's comment last. Deployments
-// and comments that can't be shown don't keep a run from counting as shown.
+// Checks come first, those that are final before the others; then the checks of other runs on the commit, deployments, and the pull
+// request's comment last. What can't be shown of other runs, deployments and comments does not keep a run from counting as shown.
 //
 // Calling it twice, at the same time or after a crash anywhere, makes no second check.
 func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duration, err error) {
@@ -100,7 +100,7 @@ func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	checks, err := r.project(ctx, run, results, others, stands)
+	checks, err := r.checks(ctx, run, results, others, stands)
 	if err != nil {
 		return 0, err
 	}
@@ -108,14 +108,21 @@ func (r *Reporter) Report(ctx context.Context, run jobs.Run) (again time.Duratio
 	for _, check := range checks {
 		wait, err := r.show(ctx, run.RunInfo, check)
 		if err != nil {
-			return r.judge(run.RunInfo, check, err)
+			return r.judge(ctx, run.RunInfo, check, err)
 		}
 		again = sooner(again, wait)
 	}
 	for _, other := range others {
 		wait, err := r.renew(ctx, other, besides(others, other, run))
 		if err != nil {
-			return r.judge(other.RunInfo, Check{Name: CheckName}, err)
+			wait, err = r.judge(ctx, other.RunInfo, Check{Name: CheckName}, err)
+		}
+		if never := (*jobs.Unreportable)(nil); errors.As(err, &never) { // it says nothing of this run
+			r.log.WarnContext(ctx, "what another run on the commit says can't be shown anew", "run", other.ID, "beside", run.ID, "reason", never.Reason)
+			continue
+		}
+		if err != nil {
+			return wait, err
 		}
 		again = sooner(again, wait)
 	}
@@ -155,7 +162,7 @@ func (r *Reporter) resultsOf(ctx context.Context, run jobs.Run) (map[string]jobs
 }
 
 // judge sorts the errors of showing a check: what can never be shown, what is to be shown later, and the rest.
-func (r *Reporter) judge(run jobs.RunInfo, check Check, err error) (time.Duration, error) {
+func (r *Reporter) judge(ctx context.Context, run jobs.RunInfo, check Check, err error) (time.Duration, error) {
 	var (
 		gone  *jobs.Gone
 		later *jobs.Later
@@ -169,21 +176,13 @@ func (r *Reporter) judge(run jobs.RunInfo, check Check, err error) (time.Duratio
 	case errors.As(err, &gone):
 		return 0, &jobs.Unreportable{Reason: gone.Reason}
 	case errors.Is(err, ErrDenied):
-		r.log.Error("the App may not write checks; grant it the permission Checks: read and write", "repository", run.Repository.FullName(), "error", err)
+		r.log.ErrorContext(ctx, "the App may not write checks; grant it the permission Checks: read and write", "repository", run.Repository.FullName(), "error", err)
 		return 0, &jobs.Unreportable{Reason: "the App was not granted the permission to write checks on " + run.Repository.FullName()}
 	case invalid(err), status(err) == http.StatusNotFound:
-		r.log.Error("GitHub refused a check", "run", run.ID, "check", check.Name, "error", err)
+		r.log.ErrorContext(ctx, "GitHub refused a check", "run", run.ID, "check", check.Name, "error", err)
 		return 0, &jobs.Unreportable{Reason: fmt.Sprintf("GitHub refused the check %q: %s", check.Name, refusal(err))}
 	}
 	return 0, fmt.Errorf("show %q of %s: %w", check.Name, run.ID, err)
-}
-
-func refusal(err error) string {
-	var no *refused
-	if errors.As(err, &no) {
-		return no.message
-	}
-	return err.Error()
 }
 
 // reportKey is the key of the record of what was said about one check or deployment of a run.
@@ -199,17 +198,17 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 		return 0, err
 	}
 	done := check.Status == "completed"
-	known := s.record.GitHubID != 0
-	progress := known && (!done || check.open && s.record.Completed)
+	known := s.stored.record.GitHubID != 0
+	progress := known && (!done || check.open && s.stored.record.Completed)
 	switch {
-	case s.record.Hash == s.hash:
+	case s.stored.record.Hash == s.hash:
 		return 0, nil
-	case s.record.Completed && (!done || !known):
+	case s.stored.record.Completed && (!done || !known):
 		return 0, nil // the run we were given is older than what was said
-	case known && check.torn:
+	case known && check.stale:
 		return time.Second, nil
 	case progress:
-		if wait := s.record.Said.Add(progressEvery).Sub(r.now()); wait > 0 {
+		if wait := s.stored.record.Said.Add(progressEvery).Sub(r.now()); wait > 0 {
 			return wait, nil
 		}
 	}
@@ -218,7 +217,7 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 			return wait, err
 		}
 	}
-	wants := checkDemand(done && !progress, known, s.key)
+	wants := checkDemand(done && !progress, known, s.stored.key)
 	if later := r.app.heldBack(run, wants); later != nil { // before anything is noted
 		if wants.priority == priorityProgress {
 			return later.After, nil // another check may have more to say
@@ -226,7 +225,7 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 		return 0, later
 	}
 	ctx = urgency(ctx, wants.priority, wants.subject)
-	if s.record.GitHubID == 0 {
+	if s.stored.record.GitHubID == 0 {
 		if wait, found, err := s.create(ctx); !found || err != nil {
 			return wait, err
 		}
@@ -235,13 +234,13 @@ func (r *Reporter) show(ctx context.Context, run jobs.RunInfo, check Check) (wai
 }
 
 // open reads what was said about the check, or notes that it is going to be said.
-func (r *Reporter) open(ctx context.Context, run jobs.RunInfo, check Check) (*saying, error) {
+func (r *Reporter) open(ctx context.Context, run jobs.RunInfo, check Check) (*checkUpdate, error) {
 	id := check.id()
-	e, err := r.recorded(ctx, reportKey(run.ID, id), jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + id})
+	e, err := r.readStored(ctx, reportKey(run.ID, id), jobs.ReportRecord{Run: run.ID, Check: check.Name, ExternalID: run.ID + "/" + id})
 	if err != nil {
 		return nil, err
 	}
-	return &saying{Reporter: r, recorded: e, run: run, check: check, hash: digest(check.body(check.Annotations))}, nil
+	return &checkUpdate{reporter: r, stored: e, run: run, check: check, hash: digest(check.body(check.Annotations))}, nil
 }
 
 // digest stands for everything GitHub shows of something.

@@ -18,7 +18,7 @@ func (c Check) id() string {
 	return c.Name + "#" + strconv.Itoa(c.Round)
 }
 
-// passed is an earlier check of the same name that was left unfinished: what it waited for came and went before it was said.
+// passed completes an earlier check of the same name that was never finished: what it waited for is settled.
 func (c Check) passed(round int) Check {
 	return Check{
 		Name: c.Name, Round: round, Status: "completed", Conclusion: "neutral", Title: "It went on", URL: c.URL, Started: c.Started,
@@ -26,15 +26,15 @@ func (c Check) passed(round int) Check {
 	}
 }
 
-// endRounds sees to it that the earlier checks of a name are completed before a new one is made, so that none stays unfinished. One
-// that was never shown is noted as completed all the same: whoever still believes in it makes none.
+// endRounds sees to it that the earlier checks of a name are completed before a new one is made, so that none stays unfinished. A
+// round never shown is recorded as completed too, so that whoever still works from the older run creates none.
 func (r *Reporter) endRounds(ctx context.Context, run jobs.RunInfo, check Check) (wait time.Duration, err error) {
 	for round := range check.Round {
 		s, err := r.open(ctx, run, check.passed(round))
 		if err != nil {
 			return 0, err
 		}
-		if s.record.Completed {
+		if s.stored.record.Completed {
 			continue
 		}
 		if wait, err := s.end(ctx); wait > 0 || err != nil {
@@ -45,20 +45,20 @@ func (r *Reporter) endRounds(ctx context.Context, run jobs.RunInfo, check Check)
 }
 
 // end completes a check that may or may not be at GitHub. It makes none.
-func (s *saying) end(ctx context.Context) (wait time.Duration, err error) {
-	wants := checkDemand(true, true, s.key)
-	if later := s.app.heldBack(s.run, wants); later != nil {
+func (s *checkUpdate) end(ctx context.Context) (wait time.Duration, err error) {
+	wants := checkDemand(true, true, s.stored.key)
+	if later := s.reporter.app.heldBack(s.run, wants); later != nil {
 		return 0, later
 	}
 	ctx = urgency(ctx, wants.priority, wants.subject)
-	if s.record.GitHubID == 0 {
+	if s.stored.record.GitHubID == 0 {
 		if wait, _, err := s.find(ctx); wait > 0 || err != nil {
 			return wait, err
 		}
 	}
-	if s.record.GitHubID == 0 {
-		s.record.Completed, s.record.Asked = true, time.Time{}
-		return 0, s.store(ctx)
+	if s.stored.record.GitHubID == 0 {
+		s.stored.record.Completed, s.stored.record.Asked = true, time.Time{}
+		return 0, s.stored.store(ctx)
 	}
 	return 0, s.update(ctx)
 }

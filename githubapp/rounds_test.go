@@ -291,6 +291,39 @@ func TestARoundThatHasNoSayMakesNoCheck(t *testing.T) {
 	}
 }
 
+// What GitHub refuses of another run on the commit says nothing of this one, which is shown to the end. A wait is waited for.
+func TestASiblingThatIsRefused(t *testing.T) {
+	d := newDesk(t)
+	pull := d.pull("feat")
+	of := func(id string, number int, state jobs.RunState, ended jobs.JobState) jobs.Run {
+		run := d.of(push(state, image(ended)))
+		run.ID, run.Event, run.PullRequest, run.Ref, run.Trust.Level = id, jobs.EventPullRequest, number, jobs.PullRef(number), jobs.Trusted
+		return run
+	}
+	first, second := of("r-first", pull.Number+1, jobs.RunSucceeded, jobs.JobSucceeded), of("r-second", pull.Number, jobs.RunFailed, jobs.JobFailed)
+	second.Faults = []jobs.Fault{{Job: "image", Message: "a fault that the comment tells"}}
+	d.settle(first)
+	d.reporter.siblings = func(_ context.Context, run jobs.RunInfo) ([]jobs.Run, bool, error) {
+		if run.ID == first.ID {
+			return []jobs.Run{second}, true, nil
+		}
+		return []jobs.Run{first}, true, nil
+	}
+	d.Fail(githubtest.Failure{Operation: "checks/update", Status: 502})
+	var down *Unavailable
+	if _, err := d.Report(t.Context(), second); !errors.As(err, &down) {
+		t.Errorf("GitHub is away: got %v", err)
+	}
+	d.Fail(githubtest.Failure{Operation: "checks/update", Status: 422, Times: -1})
+	if again, err := d.Report(t.Context(), second); again != 0 || err != nil {
+		t.Errorf("got %s, %v", again, err)
+	}
+	d.shows("slipway: success", "slipway: failure")
+	if n := len(pull.Comments()); n != 1 {
+		t.Errorf("%d comments, want 1", n)
+	}
+}
+
 // The comment says that somebody is needed as soon as that is so, and that it is settled.
 func TestCommentNamesTheApprovalOnGitHub(t *testing.T) {
 	d := newDesk(t)

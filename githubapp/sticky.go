@@ -42,7 +42,7 @@ func notesOf(run jobs.Run, environmentURL func(jobs.RunInfo, string) string) []j
 	}
 	left := 0
 	for _, j := range run.Jobs {
-		if j.State != jobs.JobSucceeded || j.Taken {
+		if j.State != jobs.JobSucceeded || j.Reused {
 			continue
 		}
 		if len(notes) >= maxNotes-1 {
@@ -52,7 +52,7 @@ func notesOf(run jobs.Run, environmentURL func(jobs.RunInfo, string) string) []j
 		if j.Kind == jobs.KindBuild && output(j, "image") != "" && output(j, "digest") != "" {
 			notes = append(notes, note(noteImage+" "+j.Name, imageRow(j), j.Finished))
 		}
-		to := placeOf(j)
+		to := deployTargetOf(j)
 		for i, environment := range to.environments {
 			address := ""
 			if environmentURL != nil {
@@ -221,7 +221,7 @@ func (r *Reporter) sayComment(ctx context.Context, run jobs.Run) (wait time.Dura
 		}
 	}
 	what := fmt.Sprintf("%s#%d", run.Repository.FullName(), run.PullRequest)
-	e, err := r.recorded(ctx, key, jobs.ReportRecord{Run: run.ID, Kind: jobs.ReportComment, Check: what, ExternalID: key})
+	e, err := r.readStored(ctx, key, jobs.ReportRecord{Run: run.ID, Kind: jobs.ReportComment, Check: what, ExternalID: key})
 	if err != nil {
 		return 0, err
 	}
@@ -257,16 +257,19 @@ func (r *Reporter) sayComment(ctx context.Context, run jobs.Run) (wait time.Dura
 	if err == nil && e.record.GitHubID == 0 && something {
 		wait, err = r.createComment(ctx, t, e, mark, body)
 	}
-	if wait > 0 || err != nil && !refusedForGood(err) {
+	if wait > 0 || err != nil && !permanentRefusal(err) {
 		return wait, err
 	}
-	e.record.Hash, e.record.Said, e.record.Asked = say, r.now(), time.Time{}
+	e.record.Hash = say
+	if !errors.Is(err, errTooManyComments) { // else it is to be looked for again before anything new is said
+		e.record.Said, e.record.Asked = r.now(), time.Time{}
+	}
 	return 0, errors.Join(err, e.store(ctx))
 }
 
 // createComment makes the comment exist, once. It is looked for first when an earlier call may have made it, and when nothing is
 // known about this pull request: the records may be younger than the comment.
-func (r *Reporter) createComment(ctx context.Context, t thread, e *recorded, mark, body string) (wait time.Duration, err error) {
+func (r *Reporter) createComment(ctx context.Context, t thread, e *storedReport, mark, body string) (wait time.Duration, err error) {
 	if asked := e.record.Asked; !asked.IsZero() || e.record.Said.IsZero() {
 		var since time.Time
 		if !asked.IsZero() {
@@ -293,7 +296,7 @@ func (r *Reporter) createComment(ctx context.Context, t thread, e *recorded, mar
 		return 0, err
 	}
 	if e.record.GitHubID, err = r.app.sendComment(ctx, t, 0, body); err != nil {
-		return 0, e.unsent(ctx, err)
+		return 0, e.clearAsked(ctx, err)
 	}
 	return 0, nil
 }

@@ -108,7 +108,7 @@ func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) 
 		fmt.Fprintf(b, "The jobs for %s, %s:\n\n", commit(run), elapsed(run))
 	}
 	writeTable(b, run)
-	writePlaces(b, run, results)
+	writeOutputLinks(b, run, results)
 	if single := planned(run); len(single) == 1 && run.Asked == nil && underway(single[0]) { // it has no check of its own
 		writeUnderway(b, run, single[0], results[single[0].Name])
 	} else if waits, checks := asksFor(run); len(waits) > 0 {
@@ -129,23 +129,23 @@ func writeRun(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) 
 	}
 }
 
-// writePlaces says where to find what jobs made, and what they have under way outside.
-func writePlaces(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) {
-	placed := false
+// writeOutputLinks says where to find what jobs made, and what they have under way outside.
+func writeOutputLinks(b *strings.Builder, run jobs.Run, results map[string]jobs.Result) {
+	some := false
 	for _, j := range run.Jobs {
-		var places []string
+		var links []string
 		switch {
 		case underway(j):
-			places = where(results[j.Name].Outputs)
+			links = outputLinks(results[j.Name].Outputs)
 		case j.State == jobs.JobSucceeded:
-			places = where(j.Outputs)
+			links = outputLinks(j.Outputs)
 		}
-		if len(places) > 0 {
-			fmt.Fprintf(b, "- %s: %s\n", inline(j.Name), strings.Join(places, ", "))
-			placed = true
+		if len(links) > 0 {
+			fmt.Fprintf(b, "- %s: %s\n", inline(j.Name), strings.Join(links, ", "))
+			some = true
 		}
 	}
-	if placed {
+	if some {
 		b.WriteString("\n")
 	}
 }
@@ -196,7 +196,7 @@ func writeState(b *strings.Builder, run jobs.Run, j jobs.Job, result jobs.Result
 		writeDetails(b, result)
 	case jobs.JobHeld:
 		fmt.Fprintf(b, "✋ %s.\n\n", sentence(heldTitle(j)))
-		writeApproval(b, j.Awaits)
+		writeApproval(b, j.Approvals)
 	default:
 		writeResult(b, j, result)
 		if j.State == jobs.JobFailed {
@@ -260,7 +260,7 @@ func writeTable(b *strings.Builder, run jobs.Run) {
 }
 
 func state(run jobs.Run, j jobs.Job) string {
-	if j.Taken {
+	if j.Reused {
 		return fmt.Sprintf("taken over from attempt %d: %s", run.Attempt-1, firstLine(j.Summary))
 	}
 	if stopTitle(run, j) != "" {
@@ -320,30 +320,30 @@ func jobTime(j jobs.Job) string {
 	return took(j.Finished.Sub(j.Started))
 }
 
-// where names what a job left behind or has under way, from the outputs that its kind is known for.
-func where(outputs map[string]any) []string {
+// outputLinks names what a job left behind or has under way, from the outputs that its kind is known for.
+func outputLinks(outputs map[string]any) []string {
 	text := func(name string) string {
 		if value, ok := outputs[name]; ok {
 			return jobs.Cut(valueText(value), 300)
 		}
 		return ""
 	}
-	var places []string
+	var links []string
 	if image := text("image"); image != "" {
 		if digest := text("digest"); digest != "" && !strings.Contains(image, "@") {
 			image += "@" + digest
 		}
-		places = append(places, code(image, false))
+		links = append(links, code(image, false))
 	}
 	for _, name := range []string{"release", "namespace", "revision"} {
 		if value := text(name); value != "" {
-			places = append(places, name+" "+code(value, false))
+			links = append(links, name+" "+code(value, false))
 		}
 	}
 	if address := text("run_url"); isWeb(address) {
-		places = append(places, linked(strings.TrimSpace("workflow run "+inline(text("run_id"))), address))
+		links = append(links, linked(strings.TrimSpace("workflow run "+inline(text("run_id"))), address))
 	}
-	return places
+	return links
 }
 
 func writeNotes(b *strings.Builder, run jobs.Run) {

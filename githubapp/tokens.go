@@ -11,11 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/golang-jwt/jwt/v4"
 	"github.com/google/go-github/v50/github"
 	"golang.org/x/sync/singleflight"
-
-	"github.com/bradleyfalzon/ghinstallation/v2"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
@@ -106,8 +105,7 @@ const (
 	scopes                    // how many there are
 )
 
-// A reach is what a scope's tokens are narrowed to. Nothing works without what is needed. What is wanted is taken as far as the
-// installation grants it.
+// A reach lists the permissions of a scope's tokens: needed ones must be granted, wanted ones are asked for as far as they are.
 type reach struct{ needed, wanted map[string]string }
 
 var reaches = [scopes]reach{

@@ -38,14 +38,15 @@ func approvals(j jobs.Job) []string {
 	if !underway(j) {
 		return nil
 	}
-	return j.Awaits
+	return j.Approvals
 }
 
-// asksFor are those of all jobs of a run that are not being stopped, and the checks that have the button.
+// asksFor returns the environments that await approval, of all jobs not being stopped, and the names of the checks that carry the
+// button.
 func asksFor(run jobs.Run) (environments, checks []string) {
 	for _, j := range run.Jobs {
 		if len(approvals(j)) > 0 && stopTitle(run, j) == "" {
-			environments = append(environments, j.Awaits...)
+			environments = append(environments, j.Approvals...)
 			checks = append(checks, code(jobCheckName(run, j), false))
 		}
 	}
@@ -66,8 +67,8 @@ func underwayTitle(j jobs.Job) string {
 	switch text := firstLine(j.Waiting); {
 	case text != "":
 		return capital(text)
-	case len(j.Awaits) > 0:
-		return "Waits for approval of " + strings.Join(j.Awaits, ", ")
+	case len(j.Approvals) > 0:
+		return "Waits for approval of " + strings.Join(j.Approvals, ", ")
 	}
 	return "Running"
 }
@@ -80,8 +81,8 @@ func capital(clause string) string {
 	return clause
 }
 
-// torn reports that how a job under way stands was replaced after the run was read: it is about to be shown anew.
-func torn(j jobs.Job, results map[string]jobs.Result) bool {
+// resultReplaced reports that the stored progress of a job under way was replaced after the run was read; it is shown anew soon.
+func resultReplaced(j jobs.Job, results map[string]jobs.Result) bool {
 	_, there := results[j.Name]
 	return underway(j) && j.ResultKey != "" && !there
 }
@@ -92,9 +93,9 @@ func writeUnderway(b *strings.Builder, run jobs.Run, j jobs.Job, result jobs.Res
 	switch {
 	case stops != "":
 		fmt.Fprintf(b, "🚫 %s.\n\n", sentence(stops))
-	case len(j.Awaits) > 0:
+	case len(j.Approvals) > 0:
 		fmt.Fprintf(b, "✋ %s.\n\n", sentence(underwayTitle(j)))
-		writeLetGoOn(b, j.Awaits, "here")
+		writeLetGoOn(b, j.Approvals, "here")
 	default:
 		fmt.Fprintf(b, "🔄 %s. Under way since %s.\n\n", sentence(underwayTitle(j)), j.Started.UTC().Format("15:04:05 MST"))
 	}

@@ -15,7 +15,7 @@ func tests(state jobs.JobState, awaits ...string) jobs.Job {
 	j := jobs.Job{Name: "tests", Kind: jobs.KindDispatch, State: state, Attempt: 1, Started: at(1), Parked: true, Outside: true, ResultKey: "k",
 		Waiting: "ci.yaml: 1 of 2 jobs done, integration is at step 3 of 5"}
 	if len(awaits) > 0 {
-		j.Awaits, j.Waiting = awaits, "waits for approval of "+strings.Join(awaits, ", ")
+		j.Approvals, j.Waiting = awaits, "waits for approval of "+strings.Join(awaits, ", ")
 	}
 	switch state {
 	case jobs.JobSucceeded, jobs.JobFailed:
@@ -93,7 +93,7 @@ func TestMomentsOfAJobUnderWayDoNotShow(t *testing.T) {
 						run.Jobs[i].State = state
 					}
 				}
-				got := fmt.Sprintf("%+v %s", Project(run, map[string]jobs.Result{"tests": progress}), headText(run))
+				got := fmt.Sprintf("%+v %s", ChecksOf(run, map[string]jobs.Result{"tests": progress}), headText(run))
 				if first == "" {
 					first = got
 				}
@@ -127,7 +127,7 @@ func TestDeploymentsOfAJobThatWaitsHalfWay(t *testing.T) {
 		"replaced":         {parked, nil, ""},
 	} {
 		got := ""
-		for _, d := range ProjectDeployments(trusted(jobs.RunActive, test.job), test.results) {
+		for _, d := range DeploymentsOf(trusted(jobs.RunActive, test.job), test.results) {
 			got += fmt.Sprintf("%s: %s %s; ", d.Environment, d.State, d.Description)
 		}
 		if got != test.want {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-
 	"strconv"
 	"strings"
 
@@ -31,12 +30,12 @@ func (a *App) WorkflowFile(ctx context.Context, installation int64, repo jobs.Re
 	file := jobs.WorkflowFile{WorkflowRef: ref}
 	other := ref.Repository != "" && !strings.EqualFold(ref.Repository, repo.FullName())
 	if other {
-		place, problem, err := a.lookUp(ctx, ref.Repository)
+		found, problem, err := a.lookUp(ctx, ref.Repository)
 		if err != nil || problem != "" {
 			file.Problem = problem
 			return file, err
 		}
-		installation, repo = place.installation, place.repo
+		installation, repo = found.installation, found.repo
 	}
 	attempt := fmt.Sprintf("read the workflow %s of %s", jobs.Cut(ref.Workflow, 100), repo.FullName())
 	c, err := a.clientFor(installation, repo, scopeActions)
@@ -114,19 +113,12 @@ func (a *App) contentAt(
 		return nil, problem, a.reachable(ctx, c, repo)
 	case err != nil:
 		return nil, "", err
-	case folder != nil || got.GetType() != "file":
-		return nil, fmt.Sprintf("%s %s of %s is not a regular file", file, at, repo.FullName()), nil
-	case got.GetSize() > maxFile || got.GetEncoding() == "none":
-		return nil, fmt.Sprintf("%s %s of %s is larger than 1 MB", file, at, repo.FullName()), nil
 	}
-	text, err := got.GetContent()
-	if err == nil && len(text) != got.GetSize() {
-		err = errors.New("GitHub's answer is incomplete")
+	content, problem, err = decodeContent(got, folder)
+	if problem != "" {
+		problem = fmt.Sprintf("%s %s of %s %s", file, at, repo.FullName(), problem)
 	}
-	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", attempt, err)
-	}
-	return []byte(text), "", nil
+	return content, problem, wrap(attempt, err)
 }
 
 // Workflows lists a repository's workflows, at most 500, in GitHub's order.
@@ -150,7 +142,7 @@ func (a *App) Workflows(ctx context.Context, installation int64, repo jobs.Repos
 		resp, err := ask(operation(ctx, "actions/list-repo-workflows"), c.Client, attempt,
 			fmt.Sprintf("repos/%s/%s/actions/workflows?%s", repo.Owner, repo.Name, paged(nil, perPage, page)), &said)
 		if err != nil {
-			return nil, unchanging(gone(err, "", repo), repo)
+			return nil, permanentForWorkflows(gone(err, "", repo), repo)
 		}
 		for _, w := range said.Workflows {
 			list = append(list, jobs.Workflow(w))
@@ -158,25 +150,6 @@ func (a *App) Workflows(ctx context.Context, installation int64, repo jobs.Repos
 		page = resp.NextPage
 	}
 	return list, nil
-}
-
-// unchanging is for what jobs ask about workflows: what is missing there would not come by asking again.
-func unchanging(err error, repo jobs.Repository) error {
-	return hopeless(err, "look at workflows of "+repo.FullName(), actionsPermission)
-}
-
-// hopeless makes a *jobs.Refusal of a missing permission and of what is gone. Other errors stay what they are. doing is to go on
-// from "Slipway may not …".
-func hopeless(err error, doing, permission string) error {
-	var gone *jobs.Gone
-	switch {
-	case errors.As(err, &gone):
-		return &jobs.Refusal{Sentence: fmt.Sprintf("It is not possible to %s: %s.", doing, strings.TrimSuffix(gone.Reason, ".")), Cause: err}
-	case errors.Is(err, ErrDenied):
-		return &jobs.Refusal{Cause: err, Sentence: fmt.Sprintf("Slipway may not %s: whoever runs it must give the App the repository permission %s, "+
-			"and the repository's owner must accept that.", doing, permission)}
-	}
-	return err
 }
 
 // paged adds a page to a query.

@@ -82,7 +82,7 @@ func (a *App) WorkflowRuns(
 		}
 		resp, err := ask(asking(ctx, priorityNew, name), c.Client, attempt, where+"?"+paged(query, size, page), &said)
 		if err != nil {
-			return nil, unchanging(gone(err, filter.Workflow, repo), repo)
+			return nil, permanentForWorkflows(gone(err, filter.Workflow, repo), repo)
 		}
 		for _, s := range said.Runs {
 			list = append(list, s.run())
@@ -131,7 +131,7 @@ func (a *App) askRun(ctx context.Context, installation int64, repo jobs.Reposito
 		return fmt.Errorf("%s: %w", attempt, err)
 	}
 	_, err = ask(ctx, c.Client, attempt, fmt.Sprintf("repos/%s/%s/actions/runs/%d%s", repo.Owner, repo.Name, run, what), into)
-	return unchanging(gone(err, fmt.Sprintf("workflow run %d", run), repo), repo)
+	return permanentForWorkflows(gone(err, fmt.Sprintf("workflow run %d", run), repo), repo)
 }
 
 // WorkflowJobs lists the jobs of a run's attempt, of the latest with 0, with their steps: at most 100 jobs, of 60 steps. Jobs
@@ -219,7 +219,7 @@ func (a *App) WorkflowAnnotations(ctx context.Context, installation int64, repo 
 	_, err = ask(asking(ctx, priorityNew, "checks/list-annotations"), c.Client, attempt,
 		fmt.Sprintf("repos/%s/%s/check-runs/%d/annotations?%s", repo.Owner, repo.Name, check, paged(nil, maxRunAnnotations, 1)), &said)
 	if err != nil {
-		return nil, unchanging(gone(err, fmt.Sprintf("check run %d", check), repo), repo)
+		return nil, permanentForWorkflows(gone(err, fmt.Sprintf("check run %d", check), repo), repo)
 	}
 	var list []jobs.Annotation
 	for _, s := range said[:min(len(said), maxRunAnnotations)] {

@@ -12,11 +12,7 @@ type Command struct {
 	// What follows the name. Both are nil when there is a Fault.
 	Args  []string          `json:"args,omitempty"`  // by position, without their quotes
 	Named map[string]string `json:"named,omitempty"` // written key=value
-	// Rest is all that follows the name as it stands, without blanks around it and HTML comments within.
-	Rest string `json:"rest,omitempty"`
-	Text string `json:"text"` // the line as written, at most its first 200 bytes
-	// Suggest is set when the name is not one of ours but looks like one: a question such as "did you mean /deploy?".
-	Suggest string `json:"suggest,omitempty"`
+	Text  string            `json:"text"`            // the line as written, at most its first 200 bytes
 	// Fault is set when the line can't be obeyed as it is written: a sentence that says why, without a full stop.
 	// It may quote what the comment's writer wrote.
 	Fault string `json:"fault,omitempty"`

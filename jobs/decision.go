@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -40,14 +41,14 @@ type Decision struct {
 	Shown bool `json:"shown,omitempty"`
 
 	// Of what a person asked for.
-	Command  string     `json:"command,omitempty"`  // as written
-	Parts    []string   `json:"parts,omitempty"`    // of a comment: the keys of the decisions about its commands
-	Again    *Again     `json:"again,omitempty"`    // the run repeats an earlier one
-	Stops    []Stopping `json:"stops,omitempty"`    // what is to end
-	Orders   []Ordering `json:"orders,omitempty"`   // what jobs under way are told
-	Approval *Approval  `json:"approval,omitempty"` // given by this
-	Answer   string     `json:"answer,omitempty"`   // Markdown for who asked; empty when reaction and checks say all
-	Reply    *Reply     `json:"reply,omitempty"`    // of a comment: what its writer is shown
+	Command  string        `json:"command,omitempty"`  // as written
+	Parts    []string      `json:"parts,omitempty"`    // of a comment: the keys of the decisions about its commands
+	Again    *Again        `json:"again,omitempty"`    // the run repeats an earlier one
+	Stops    []StopRequest `json:"stops,omitempty"`    // what is to end
+	Orders   []JobOrder    `json:"orders,omitempty"`   // what jobs under way are told
+	Approval *Approval     `json:"approval,omitempty"` // given by this
+	Answer   string        `json:"answer,omitempty"`   // Markdown for who asked; empty when reaction and checks say all
+	Reply    *Reply        `json:"reply,omitempty"`    // of a comment: what its writer is shown
 }
 
 // A Plan is what the pipeline said about one event, by itself and purely.
@@ -80,6 +81,12 @@ type PlannedJob struct {
 	Line int `json:"line,omitempty"`
 	// Fault is set when the job itself is wrong; it fails without running. A good job beside it still runs.
 	Fault string `json:"fault,omitempty"`
+}
+
+// conclude is the decision with what came out, and why.
+func (d Decision) conclude(o Outcome, format string, args ...any) Decision {
+	d.Outcome, d.Reason = o, fmt.Sprintf(format, args...)
+	return d
 }
 
 // Selected reports whether any job is planned.

@@ -24,5 +24,5 @@ type Delivery struct {
 var guidForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{7,63}$`)
 
 // ValidGUID reports whether s has the form of a delivery's GUID: 8 to 64 letters, digits and dashes. GitHub sends
-// UUIDs; anything that could not be a record's key is refused at the door.
+// UUIDs; anything that could not be a record's key is refused by the webhook handler.
 func ValidGUID(s string) bool { return guidForm.MatchString(s) }

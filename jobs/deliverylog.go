@@ -11,8 +11,8 @@ import (
 const (
 	// LogKept is how far back GitHub's delivery log goes (docs.github.com, "Redelivering webhooks").
 	LogKept = 72 * time.Hour
-	// Every reading goes back a bit behind the mark: clocks differ, GitHub lists an attempt when it is over, and
-	// sometimes later. Now and then a reading goes further back.
+	// Each read overlaps the last by logOverlap, since clocks differ and GitHub lists attempts late; once every furtherEach by
+	// logFurther.
 	logOverlap  = 2 * time.Minute
 	logFurther  = 10 * time.Minute
 	furtherEach = 5 * time.Minute
@@ -20,7 +20,7 @@ const (
 	maxLogPages = 10_000
 )
 
-// ReadLog reads GitHub's delivery log once, from its end back to the mark, and stores what is missing, oldest first. When that
+// ReadLog reads GitHub's delivery log once, from its end back to the watermark, and stores what is missing, oldest first. When that
 // is more than can be held at once it goes on until it is not.
 func (r *Recovery) ReadLog(ctx context.Context) error {
 	for {
@@ -33,10 +33,10 @@ func (r *Recovery) ReadLog(ctx context.Context) error {
 
 // A reading is one look at the log: from its end back to floor.
 type reading struct {
-	floor   time.Time
-	mark    Mark // as it is to be when all is stored, but for Through
-	known   bool // there is a mark
-	further bool // it goes further back than usual
+	floor     time.Time
+	watermark LogWatermark // as it is to be when all is stored, but for Through
+	known     bool         // there is a watermark
+	further   bool         // it goes further back than usual
 }
 
 func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
@@ -46,7 +46,7 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	if this.known {
-		r.highWater(this.mark.Through)
+		r.highWater(this.watermark.Through)
 	}
 	missing, cut, err := r.missing(ctx, this.floor)
 	if err != nil {
@@ -72,17 +72,17 @@ func (r *Recovery) readOnce(ctx context.Context) (more bool, err error) {
 	if stored > 0 {
 		r.Log.InfoContext(ctx, "deliveries were fetched from GitHub's log", "deliveries", stored, "since", this.floor.UTC())
 	}
-	this.mark.Through = now
+	this.watermark.Through = now
 	if cut && failed == nil {
-		this.mark.Through = missing[len(missing)-1].At
+		this.watermark.Through = missing[len(missing)-1].At
 	}
-	if err := r.setMark(ctx, this.mark); err != nil {
+	if err := r.setWatermark(ctx, this.watermark); err != nil {
 		return false, err
 	}
 	if this.further {
 		r.further = now
 	}
-	r.highWater(this.mark.Through)
+	r.highWater(this.watermark.Through)
 	return cut && failed == nil, failed
 }
 
@@ -102,7 +102,7 @@ func (r *Recovery) plan(ctx context.Context, now time.Time) (this reading, ok bo
 	case !begun && !r.Intake:
 		return this, false, nil
 	}
-	this.mark, _, err = r.Marks.Get(ctx, MarkKey)
+	this.watermark, _, err = r.Watermarks.Get(ctx, LogWatermarkKey)
 	this.known = err == nil
 	switch {
 	case this.known:
@@ -110,7 +110,7 @@ func (r *Recovery) plan(ctx context.Context, now time.Time) (this reading, ok bo
 		if this.further = now.Sub(r.further) >= furtherEach; this.further {
 			back = logFurther
 		}
-		this.floor = latest(this.mark.From, this.mark.Through.Add(-back))
+		this.floor = latest(this.watermark.From, this.watermark.Through.Add(-back))
 	case !errors.Is(err, ErrNotFound):
 		return this, false, fmt.Errorf("read how far GitHub's delivery log was read: %w", err)
 	default:
@@ -121,16 +121,16 @@ func (r *Recovery) plan(ctx context.Context, now time.Time) (this reading, ok bo
 		if since, err = r.installed(ctx, since); err != nil {
 			return this, false, err
 		}
-		this.floor, this.mark.From = since, since
+		this.floor, this.watermark.From = since, since
 	}
 	request, _, err := r.Requests.Get(ctx, RecoverKey)
 	switch {
 	case errors.Is(err, ErrNotFound):
 	case err != nil:
 		return this, false, fmt.Errorf("read what the operator asked to recover: %w", err)
-	case request.At.After(this.mark.Asked):
-		this.mark.Asked = request.At
-		this.mark.From, this.floor = earliest(this.mark.From, request.Since), earliest(this.floor, request.Since)
+	case request.At.After(this.watermark.Asked):
+		this.watermark.Asked = request.At
+		this.watermark.From, this.floor = earliest(this.watermark.From, request.Since), earliest(this.floor, request.Since)
 	}
 	this.floor = latest(this.floor, now.Add(-LogKept))
 	return this, true, nil
@@ -279,14 +279,11 @@ func (r *Recovery) patiently(ctx context.Context, ask func() error) error {
 	}
 }
 
-func (r *Recovery) setMark(ctx context.Context, mark Mark) error {
-	_, err := r.Marks.Create(ctx, MarkKey, mark)
-	if errors.Is(err, ErrExists) {
-		_, err = Change(ctx, r.Marks, MarkKey, func(stored *Mark) error {
-			*stored = mark
-			return nil
-		})
-	}
+func (r *Recovery) setWatermark(ctx context.Context, watermark LogWatermark) error {
+	_, err := Upsert(ctx, r.Watermarks, LogWatermarkKey, func(stored *LogWatermark) error {
+		*stored = watermark
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("note how far GitHub's delivery log was read: %w", err)
 	}

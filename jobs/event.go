@@ -23,13 +23,17 @@ const (
 	EventRequest     EventKind = "request"     // what a machine asked for by the API, or somebody on the command line
 )
 
-// Asks reports whether the event is a person's wish about what is there already, not news about the repository.
+// Asks reports whether the event is a person's request about what is there already, not news about the repository.
 func (k EventKind) Asks() bool {
 	return k == EventCommand || k == EventButton || k == EventRerun || k == EventRequest
 }
 
 // News reports whether the event tells how something outside stands that a job may wait for.
 func (k EventKind) News() bool { return k == EventWorkflow || k == EventChecked }
+
+// MaxMessage is how much of a commit's message is looked at, in bytes: a mark such as [skip ci] may stand anywhere in it, and a
+// trailer always stands last. Records keep far less.
+const MaxMessage = 64 << 10
 
 // An Event is a delivery in our words. It holds what the payload said; what is true now is asked at GitHub (Facts).
 type Event struct {
@@ -42,7 +46,7 @@ type Event struct {
 	// Time is when it happened by GitHub's clock, as far as the payload tells; zero when it doesn't.
 	Time time.Time `json:"time,omitzero"`
 
-	Message string `json:"message,omitempty"` // head commit's message, at most 1,000 bytes
+	Message string `json:"message,omitempty"` // head commit's message, at most MaxMessage bytes
 	// Of a push.
 	Ref    string `json:"ref,omitempty"`    // refs/heads/main, refs/tags/v1
 	Before string `json:"before,omitempty"` // full SHA; empty when the ref was created
@@ -59,10 +63,8 @@ type Event struct {
 	Schedule   string      `json:"schedule,omitempty"` // the cron expression that came due, as the pipeline writes it
 	Comment    *Comment    `json:"comment,omitempty"`
 	// Commands are all commands of a comment while its delivery is handled, and the one that is decided about after.
-	Commands []Command `json:"commands,omitempty"`
-	// Args are the arguments of a command that the pipeline declares, by name: string, bool, int64 or float64.
-	Args  map[string]any `json:"args,omitempty"`
-	Check *CheckClick    `json:"check,omitempty"`
+	Commands []Command   `json:"commands,omitempty"`
+	Check    *CheckClick `json:"check,omitempty"`
 
 	Workflow *WorkflowRun `json:"workflow,omitempty"` // as far as the payload tells
 	Checked  *Checked     `json:"checked,omitempty"`
@@ -158,7 +160,7 @@ type PullRequest struct {
 	BaseRef  string   `json:"base_ref"`
 	BaseSHA  string   `json:"base_sha"`
 	Labels   []string `json:"labels,omitempty"`
-	// Message is the head commit's message, at most 1,000 bytes. Payloads don't hold it; GitHub is asked.
+	// Message is the head commit's message, at most MaxMessage bytes. Payloads don't hold it; GitHub is asked.
 	Message string `json:"message,omitempty"`
 }
 

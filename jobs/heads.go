@@ -162,7 +162,8 @@ func (r *Recovery) heads(ctx context.Context, settle time.Duration) error {
 	return errors.Join(faults...)
 }
 
-// lookBack is since when heads count that are met for the first time: not at all, unless the operator just asked to recover.
+// lookBack returns since when heads of pull requests met for the first time count as missed: never (zero), unless the operator ran
+// recover within 24 hours.
 func (r *Recovery) lookBack(ctx context.Context, now time.Time) (since time.Time, err error) {
 	request, _, err := r.Requests.Get(ctx, RecoverKey)
 	if errors.Is(err, ErrNotFound) {
@@ -314,34 +315,4 @@ func (r *Recovery) missed(ctx context.Context, head Head, news bool) error {
 			"delivery", d.GUID, "repository", head.Repository.FullName(), "ref", head.Ref, "sha", head.SHA)
 	}
 	return err
-}
-
-// observedKey is where it is noted which commit of a ref was decided about without effect, beside the ref's record.
-func observedKey(repository int64, ref string) string { return RefKey(repository, "observed "+ref) }
-
-// noteObserved notes that a commit was decided about when the decision leaves no trace in its ref's record: this server only
-// observed, or there was nothing to show. Otherwise the commit would look as if GitHub had sent nothing about it.
-func (p *Planner) noteObserved(ctx context.Context, d Decision) error {
-	switch {
-	case d.Run.SHA == "", d.Run.Event != EventPush && d.Run.Event != EventPullRequest:
-		return nil
-	case d.Outcome == OutcomeObserve, d.Outcome == OutcomeNothing && d.Run.ID == "":
-	default:
-		return nil
-	}
-	key, next := observedKey(d.Run.Repository.ID, d.Run.Ref), RefRecord{SHA: d.Run.SHA, Outcome: d.Outcome, Decided: d.Time}
-	_, err := p.Refs.Create(ctx, key, next)
-	if errors.Is(err, ErrExists) {
-		_, err = Change(ctx, p.Refs, key, func(ref *RefRecord) error {
-			if !d.Time.After(ref.Decided) {
-				return ErrUnchanged
-			}
-			*ref = next
-			return nil
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("note that %s was looked at: %w", short(d.Run.Ref), err)
-	}
-	return nil
 }

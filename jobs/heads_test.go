@@ -167,7 +167,7 @@ func TestReconcileAfterRecover(t *testing.T) {
 	got, _ := s.look()
 	s.want(got, "refs/pull/8/head c opened")
 
-	// The wish is an answer to what was lost then: a repository that comes a day later is met as usual.
+	// The request is an answer to what was lost then: a repository that comes a day later is met as usual.
 	s.now = noon.Add(25 * time.Hour)
 	s.repository(6, pullHead(1, "e", noon))
 	s.look()

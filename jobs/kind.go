@@ -1,13 +1,12 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -74,7 +73,7 @@ type Task struct {
 	Resume func(ctx context.Context) error
 	// Orders are what people asked of the job since it began, oldest first.
 	Orders []Order
-	// Earlier is the run of the job's attempt before this one, or "".
+	// Earlier is the run of the last attempt before this one in which a worker claimed the job, or "".
 	Earlier string
 	// Began is when the job was first claimed.
 	Began time.Time
@@ -156,9 +155,23 @@ type Later struct {
 	// Progress says how what goes on outside stands: the job counts as under way, with Reason as its title, and what is in here
 	// is shown. Its conclusion is not looked at.
 	Progress *Result
-	// Awaits are environments, as GitHub names them, that somebody must approve there first. They need Progress.
-	Awaits []string
+	// Approvals are environments, as GitHub names them, that somebody must approve there first. They need Progress.
+	Approvals []string
 }
+
+// Polling is how often a kind asks GitHub about what no delivery has told of for a while.
+type Polling struct {
+	First time.Duration // of silence before it asks; 0: 5 minutes
+	Most  time.Duration // between two questions, which grows while nothing happens; 0: 30 minutes
+}
+
+// OrDefault fills in what is zero.
+func (p Polling) OrDefault() Polling {
+	return Polling{cmp.Or(p.First, 5*time.Minute), cmp.Or(p.Most, 30*time.Minute)}
+}
+
+// After is how long to wait for the next question about what has been waited for so long already.
+func (p Polling) After(waited time.Duration) time.Duration { return min(max(waited, p.First), p.Most) }
 
 func (l *Later) Error() string { return "later: " + l.Reason }
 
@@ -213,14 +226,3 @@ type ApprovalRule struct {
 
 // Needed reports whether anybody must approve.
 func (a ApprovalRule) Needed() bool { return a.Count > 0 }
-
-// Allows reports whether a name passes a grant's patterns: the last one that matches decides, and one that begins with ! says no. match
-// is for a single pattern.
-func Allows(match func(pattern, name string) bool, patterns []string, name string) bool {
-	for _, p := range slices.Backward(patterns) {
-		if rest, no := strings.CutPrefix(p, "!"); match(rest, name) {
-			return !no
-		}
-	}
-	return false
-}

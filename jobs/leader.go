@@ -116,6 +116,10 @@ func (l *Leader) work(ctx context.Context) {
 		return l.Scheduler.step(ctx, id, func(other string) { schedule.add(other) })
 	})
 	report = newLoop("report", l.Log, l.report)
+	changed := func(id string) {
+		schedule.changed(id)
+		report.changed(id)
+	}
 	touch := func(id string) {
 		schedule.add(id)
 		report.add(id)
@@ -123,7 +127,7 @@ func (l *Leader) work(ctx context.Context) {
 	l.Scheduler.reset()
 
 	var wg sync.WaitGroup
-	wg.Go(func() { l.watch(ctx, touch) })
+	wg.Go(func() { l.watch(ctx, changed) })
 	wg.Go(func() { l.sweep(ctx, touch) })
 	if l.Recovery != nil {
 		wg.Go(func() { l.Recovery.Run(ctx) })
@@ -150,45 +154,35 @@ func (l *Leader) work(ctx context.Context) {
 	wg.Wait()
 }
 
-func (l *Leader) watch(ctx context.Context, touch func(string)) {
-	for ctx.Err() == nil {
-		changes, err := l.Runs.Watch(ctx)
-		if err != nil {
-			l.Log.WarnContext(ctx, "can't watch runs; sweeping goes on", "error", err)
-			pause(ctx, time.Second)
-			continue
-		}
-		for id := range changes {
-			touch(id)
-		}
-		pause(ctx, 100*time.Millisecond)
-	}
+func (l *Leader) watch(ctx context.Context, changed func(string)) {
+	Follower{
+		Watch: l.Runs.Watch, Changed: changed,
+		Trouble: func(err error) { l.Log.WarnContext(ctx, "can't watch runs; sweeping goes on", "error", err) },
+	}.Run(ctx)
 }
+
+// listReplies is how often all replies are looked through for one that a watch missed.
+const listReplies = 5 * time.Minute
 
 // reply shows what comments are answered: those that were not when this leader began, and new ones.
 func (l *Leader) reply(ctx context.Context) {
-	r := &replies{set: l.Replies, replier: l.Replier, run: l.Planner.find, now: l.Planner.Now, log: l.Log, until: map[string]time.Time{}}
+	r := &replies{set: l.Replies, replier: l.Replier, run: l.Planner.find, now: l.Planner.Now}
 	work := newLoop("reply", l.Log, r.step)
 	var wg sync.WaitGroup
 	wg.Go(func() { work.run(ctx, 4) })
-	for ctx.Err() == nil {
-		changes, err := l.Replies.Watch(ctx)
-		if err == nil {
-			err = l.Replies.All(ctx, func(key string, reply Reply, _ uint64) error {
+	Follower{
+		Watch: l.Replies.Watch, Every: listReplies,
+		Changed: work.add, // made by the planner once, and then by ourselves: what waits is not hastened
+		List: func(ctx context.Context) error {
+			return l.Replies.All(ctx, func(key string, reply Reply, _ uint64) error {
 				if !reply.over() {
 					work.add(key)
 				}
 				return nil
 			})
-		}
-		if err != nil && ctx.Err() == nil {
-			l.Log.WarnContext(ctx, "can't list what is to be answered", "error", err)
-		}
-		for key := range changes {
-			work.add(key)
-		}
-		pause(ctx, time.Second)
-	}
+		},
+		Trouble: func(err error) { l.Log.WarnContext(ctx, "can't tell what is to be answered", "error", err) },
+	}.Run(ctx)
 	wg.Wait()
 }
 
@@ -217,12 +211,9 @@ func (l *Leader) report(ctx context.Context, id string) (time.Duration, error) {
 		return 0, err
 	}
 	again, err := l.Reporter.Report(ctx, run)
-	var later *Later
 	var never *Unreportable
 	switch {
 	case errors.As(err, &never):
-	case errors.As(err, &later):
-		return max(later.After, time.Second), nil
 	case err != nil || again > 0 || !run.State.Over():
 		return again, err
 	}

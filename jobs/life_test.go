@@ -139,14 +139,14 @@ func TestADeadWorkersJobGoesToAnother(t *testing.T) {
 		if _, err := r.Advance(time.Now(), w.resolve); err != nil {
 			return err
 		}
-		return errors.Join(r.Offer("image"), r.Take("image", jobs.Claim{Token: "dead", Worker: "gone", Time: time.Now()}))
+		return errors.Join(r.Offer("image"), r.Claim("image", jobs.Claim{Token: "dead", Worker: "gone", Time: time.Now().Add(-jobs.DefaultClaimTTL)}))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.replica("two")
 	run := w.finished("guid-push-1")
-	if j := run.Jobs[0]; run.State != jobs.RunSucceeded || j.Claims != 2 || j.Troubles != 0 {
+	if j := run.Jobs[0]; run.State != jobs.RunSucceeded || j.Claims != 2 || j.Troubles != 1 {
 		t.Errorf("run %s, %d claims, %d troubles", run.State, j.Claims, j.Troubles)
 	}
 }

@@ -12,6 +12,7 @@ import (
 const (
 	MaxLog       = 8 << 20  // bytes in one claim's log
 	MaxLogLine   = 4 << 10  // bytes of a line
+	logSlack     = 8 << 10  // bytes beyond that are read: a secret of up to this length is masked also across a line's end
 	logChunk     = 64 << 10 // bytes gathered before a chunk is stored
 	logChunkTime = 250 * time.Millisecond
 )
@@ -26,6 +27,7 @@ type logWriter struct {
 
 	mu      sync.Mutex
 	partial []byte
+	cut     bool // partial is not all of its line
 	lines   []string
 	size    int // of lines
 	total   int
@@ -56,13 +58,12 @@ func (w *logWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		line, rest, complete := bytes.Cut(p, []byte("\n"))
-		if room := MaxLogLine - len(w.partial); len(line) > room {
-			line = line[:max(room, 0)]
+		if room := MaxLogLine + logSlack - len(w.partial); len(line) > room {
+			line, w.cut = line[:room], true
 		}
 		w.partial = append(w.partial, line...)
 		if complete {
-			w.line(string(bytes.TrimRight(w.partial, "\r")))
-			w.partial = w.partial[:0]
+			w.end()
 		}
 		p = rest
 	}
@@ -74,33 +75,43 @@ func (w *logWriter) printf(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.complete()
-	full := w.full
-	w.full = false
-	w.line(firstLine(fmt.Sprintf("slipway: "+format, args...)))
-	w.full = full
+	w.put(Cut(w.mask(firstLine(fmt.Sprintf("slipway: "+format, args...))), MaxLogLine))
 }
 
 // complete ends a line that was begun.
 func (w *logWriter) complete() {
 	if len(w.partial) > 0 {
-		w.line(string(w.partial))
-		w.partial = nil
+		w.end()
 	}
 }
 
-func (w *logWriter) line(text string) {
-	if w.full || w.closed {
+// end takes the line that partial holds. It is masked before it is shortened: what is left of a secret that was cut is no longer
+// known for one.
+func (w *logWriter) end() {
+	text, cut := string(bytes.TrimRight(w.partial, "\r")), w.cut
+	w.partial, w.cut = w.partial[:0], false
+	if w.full {
 		return
 	}
 	text = w.mask(text)
-	before := w.total
-	w.total += len(text)
-	if w.total > MaxLog && before <= MaxLog {
+	if cut { // perhaps within a secret: it began in what is left out here
+		text = text[:max(len(text)-logSlack, 0)] + "…"
+	}
+	text = Cut(text, MaxLogLine)
+	if w.total += len(text) + 1; w.total > MaxLog {
 		w.full = true
 		text = fmt.Sprintf("slipway: the log is longer than %d MB; the rest is left out", MaxLog>>20)
 	}
+	w.put(text)
+}
+
+// put adds a line to the next chunk.
+func (w *logWriter) put(text string) {
+	if w.closed {
+		return
+	}
 	w.lines = append(w.lines, text)
-	w.size += len(text)
+	w.size += len(text) + 1
 	switch {
 	case w.size >= logChunk:
 		w.flush(false)

@@ -2,13 +2,17 @@ package jobs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// A loop calls one function for keys that may need attention: never twice at once for the same key, again after a
-// while when the function says so, and with backoff when it errs. Adding a key that waits already costs nothing.
+// A loop calls one function for keys that may need attention: never twice at once for the same key, again at the latest
+// after a while when the function says so, and no sooner than it says with a *Later. Any other error, and a panic, is tried
+// again with backoff. Adding a key that waits already costs nothing.
 type loop struct {
 	name   string
 	handle func(ctx context.Context, key string) (again time.Duration, err error)
@@ -22,16 +26,21 @@ type loop struct {
 }
 
 type loopKey struct {
-	queued  bool // in ready
-	running bool
-	dirty   bool // added while running
-	errors  int
-	timer   *time.Timer
+	queued    bool // in ready
+	running   bool
+	dirty     bool // added while running
+	news      bool // there were news while it ran
+	errors    int
+	tried     time.Time // when it was handled last
+	notBefore time.Time // set by an error
+	timer     *time.Timer
 }
 
 const (
 	backoffFirst = 500 * time.Millisecond
 	backoffMost  = time.Minute
+	// newsWait is how long after an error a key waits when there are news about it.
+	newsWait = 2 * time.Second
 )
 
 func newLoop(name string, log *slog.Logger, handle func(context.Context, string) (time.Duration, error)) *loop {
@@ -40,8 +49,13 @@ func newLoop(name string, log *slog.Logger, handle func(context.Context, string)
 	return l
 }
 
-// add asks for the key to be handled soon.
-func (l *loop) add(key string) {
+// add asks for the key to be handled soon. What waits after an error goes on waiting.
+func (l *loop) add(key string) { l.touch(key, false) }
+
+// changed asks for the key to be handled soon, since what it stands for is no longer what it was when there was an error.
+func (l *loop) changed(key string) { l.touch(key, true) }
+
+func (l *loop) touch(key string, news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.known[key]
@@ -49,18 +63,37 @@ func (l *loop) add(key string) {
 		k = &loopKey{}
 		l.known[key] = k
 	}
+	switch {
+	case k.running:
+		k.dirty, k.news = true, k.news || news
+	case !k.queued:
+		if news {
+			k.hasten()
+		}
+		l.next(key, k, 0)
+	}
+}
+
+// hasten lets a key wait no longer than news have to.
+func (k *loopKey) hasten() {
+	if soon := k.tried.Add(newsWait); k.notBefore.After(soon) {
+		k.notBefore = soon
+	}
+}
+
+// next has the key handled after a while, and no sooner than it may be. l.mu is held.
+func (l *loop) next(key string, k *loopKey, after time.Duration) {
 	if k.timer != nil {
 		k.timer.Stop()
 		k.timer = nil
 	}
-	switch {
-	case k.running:
-		k.dirty = true
-	case !k.queued:
-		k.queued = true
-		l.ready = append(l.ready, key)
-		l.cond.Signal()
+	if after = max(after, time.Until(k.notBefore)); after > 0 {
+		k.timer = time.AfterFunc(after, func() { l.add(key) })
+		return
 	}
+	k.queued = true
+	l.ready = append(l.ready, key)
+	l.cond.Signal()
 }
 
 // run handles keys with the given number of workers until ctx is done and all have returned.
@@ -99,35 +132,57 @@ func (l *loop) one(ctx context.Context) bool {
 	key := l.ready[0]
 	l.ready = l.ready[1:]
 	k := l.known[key]
-	k.queued, k.running, k.dirty = false, true, false
+	k.queued, k.running, k.dirty, k.news = false, true, false, false
 	l.mu.Unlock()
 
-	again, err := l.handle(ctx, key)
+	var again time.Duration
+	err := guarded(func() (err error) {
+		again, err = l.handle(ctx, key)
+		return err
+	})
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k.running = false
-	if err != nil && ctx.Err() == nil {
+	k.running, k.tried, k.notBefore = false, time.Now(), time.Time{}
+	var later *Later
+	switch {
+	case err == nil || ctx.Err() != nil:
+		k.errors = 0
+	case errors.As(err, &later):
+		k.errors, again = 0, max(later.After, time.Second)
+		k.notBefore = k.tried.Add(again)
+		l.log.DebugContext(ctx, l.name+": must wait", "key", key, "for", again, "reason", later.Reason)
+	default:
 		k.errors++
 		if again <= 0 {
 			again = backoff(k.errors, backoffFirst, backoffMost)
 		}
+		k.notBefore = k.tried.Add(again)
 		l.log.WarnContext(ctx, l.name+": will try again", "key", key, "in", again, "error", err)
-	} else {
-		k.errors = 0
+	}
+	if k.news {
+		k.hasten()
 	}
 	switch {
 	case l.stopped:
 	case k.dirty:
-		k.queued = true
-		l.ready = append(l.ready, key)
-		l.cond.Signal()
+		l.next(key, k, 0)
 	case again > 0:
-		k.timer = time.AfterFunc(again, func() { l.add(key) })
+		l.next(key, k, again)
 	default:
 		delete(l.known, key)
 	}
 	return true
+}
+
+// guarded calls do; a panic in it is an error of ours that says where.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return do()
 }
 
 // backoff is first, doubled with every further failure, at most most.

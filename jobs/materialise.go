@@ -7,7 +7,7 @@ import (
 )
 
 // materialise makes what a decision started exist: its ref's record, the end of what it stops or supersedes, its own run,
-// the reply to who asked. Each step is right again when it is repeated.
+// the reply to who asked. Every step is idempotent.
 func (p *Planner) materialise(ctx context.Context, d Decision) error {
 	for _, s := range d.Stops {
 		if err := p.end(ctx, s); err != nil {
@@ -70,7 +70,7 @@ func (p *Planner) materialise(ctx context.Context, d Decision) error {
 }
 
 // end stops a run or one of its jobs; what is over stays as it is.
-func (p *Planner) end(ctx context.Context, s Stopping) error {
+func (p *Planner) end(ctx context.Context, s StopRequest) error {
 	if s.Job == "" {
 		return p.stop(ctx, s.Run, Stop{Reason: s.Reason, Time: p.Now()})
 	}

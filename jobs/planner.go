@@ -76,38 +76,38 @@ func (g *Gone) Error() string { return g.Reason }
 // PipelinePath is where a repository keeps its pipeline file.
 const PipelinePath = ".slipway.yaml"
 
-// patience is how long a delivery is planned again when GitHub does not answer. Redelivery ends after as long, too.
+// patience is how long planning one delivery is retried. GitHub's own log of deliveries goes back as long.
 const patience = 72 * time.Hour
 
 // A Planner turns a stored delivery into a stored decision, and the decision into a run. Only the leader plans.
 type Planner struct {
-	Decode    func(Delivery) (Event, error)
-	Pulls     Pulls
-	Commits   Commits
-	People    People
-	Places    Places
-	Actions   Actions
-	Rules     Rules
-	Pipelines Pipelines
-	Suggest   func(word string, names []string) string // which of the names a word was probably meant to be, or ""
-	Bots      []string                                 // logins of bots that may send pull requests
-	Decisions Records[Decision]
-	Runs      Set[Run]
-	Archive   Records[Run]
-	Refs      Records[RefRecord]
-	Index     Index
-	Meta      Records[Start]
-	Approvals Records[Approvals]
-	Replies   Records[Reply]
-	Causes    Records[Cause]
-	Watches   Records[Watch]
-	Workflows Records[WorkflowRun]
+	Decode       func(Delivery) (Event, error)
+	Pulls        Pulls
+	Commits      Commits
+	People       People
+	Repositories RepositoryFinder
+	Actions      Actions
+	Rules        Rules
+	Pipelines    Pipelines
+	Suggest      func(word string, names []string) string // which of the names a word was probably meant to be, or ""
+	Bots         []string                                 // logins of bots that may send pull requests
+	Decisions    Records[Decision]
+	Runs         Set[Run]
+	Archive      Records[Run]
+	Refs         Records[RefRecord]
+	Index        Index
+	Meta         Records[Start]
+	Approvals    Records[Approvals]
+	Replies      Records[Reply]
+	Causes       Records[Cause]
+	Watches      Records[Watch]
+	Workflows    Records[WorkflowRun]
 	// Timetables are where schedules are kept; nil leaves them alone.
-	Timetables Records[Timetable]
-	Decided    func(Outcome)                   // told of every decision made; may be nil
-	Held       func(installation int64) string // what of GitHub's limits holds an installation's calls back, or ""; may be nil
-	Now        func() time.Time
-	Log        *slog.Logger
+	Timetables  Records[Timetable]
+	Decided     func(Outcome)                   // told of every decision made; may be nil
+	RateLimited func(installation int64) string // what of GitHub's limits holds an installation's calls back, or ""; may be nil
+	Now         func() time.Time
+	Log         *slog.Logger
 
 	asks questions
 }
@@ -127,8 +127,7 @@ func (p *Planner) Handle(ctx context.Context, d Delivery) error {
 			}
 			return Decision{}, err
 		}
-		return Decision{Delivery: d.GUID, Time: p.Now(), Outcome: OutcomeIgnored,
-			Reason: fmt.Sprintf("the very same request came before, as delivery %s", earlier)}, nil
+		return Decision{Delivery: d.GUID, Time: p.Now()}.conclude(OutcomeIgnored, "the very same request came before, as delivery %s", earlier), nil
 	})
 	if err != nil {
 		return err
@@ -139,8 +138,9 @@ func (p *Planner) Handle(ctx context.Context, d Delivery) error {
 	return nil
 }
 
-// cause notes that a delivery is about its content, or tells which other one was: the GUID is not signed, so whoever caught
-// a request could send it again under a fresh one. GitHub's own events differ at least in a time.
+// cause records a digest of the delivery's content, or returns the GUID of an earlier delivery with the same content. The
+// GUID is not signed, so whoever caught a request could send it again under a fresh one. GitHub's own events differ at least
+// in a time.
 func (p *Planner) cause(ctx context.Context, d Delivery) (earlier string, err error) {
 	var body bytes.Buffer
 	if json.Compact(&body, d.Body) != nil { // what comes by GitHub's log has other white space
@@ -201,23 +201,19 @@ func (p *Planner) settle(ctx context.Context, key string, decide func() (Decisio
 // decide comes to a decision, or to an error when GitHub does not answer.
 func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, err error) {
 	decision = Decision{Delivery: d.GUID, Time: p.Now()}
-	ignore := func(format string, args ...any) (Decision, error) {
-		decision.Outcome, decision.Reason = OutcomeIgnored, fmt.Sprintf(format, args...)
-		return decision, nil
-	}
 	var e Event
 	defer func() {
 		if crash := recover(); crash != nil { // a delivery that crashes planning must not crash it for ever
 			p.Log.ErrorContext(ctx, "planning crashed", "delivery", d.GUID, "panic", crash, "stack", string(debug.Stack()))
-			decision, err = p.cannot(ctx, e, d, decision, "planning this delivery crashed; the server's log has the details")
+			decision, err = p.concludeFault(ctx, e, d, decision, "planning this delivery crashed; the server's log has the details")
 		}
 	}()
 	e, err = p.Decode(d)
 	var notHandled *NotHandled
 	if errors.As(err, &notHandled) {
-		return ignore("%s", notHandled.Reason)
+		return decision.conclude(OutcomeIgnored, "%s", notHandled.Reason), nil
 	} else if err != nil {
-		return ignore("the payload can't be read as a %s event: %v", d.Event, err)
+		return decision.conclude(OutcomeIgnored, "the payload can't be read as a %s event: %v", d.Event, err), nil
 	}
 	if err == nil && e.Kind == EventRequest {
 		err = p.placeRequest(ctx, &e)
@@ -225,7 +221,7 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 	decision.Run, decision.Happened = Describe(e), e.Time
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		return p.cannot(ctx, e, d, decision, refusal.Sentence)
+		return p.concludeFault(ctx, e, d, decision, refusal.Sentence)
 	} else if err != nil {
 		return decision, err
 	}
@@ -235,45 +231,51 @@ func (p *Planner) decide(ctx context.Context, d Delivery) (decision Decision, er
 		if err := p.unschedule(ctx, e); err != nil {
 			return decision, err
 		}
-		return ignore("the operator's repositories.allow does not list %s", e.Repository.FullName())
+		return decision.conclude(OutcomeIgnored, "the operator's repositories.allow does not list %s", e.Repository.FullName()), nil
 	case e.Repository.Archived:
-		return ignore("%s is archived", e.Repository.FullName())
+		return decision.conclude(OutcomeIgnored, "%s is archived", e.Repository.FullName()), nil
 	}
-	consider := p.consider
+	plan := p.planEvent
 	switch {
 	case e.Kind == EventCommand:
-		consider = p.comment
+		plan = p.comment
 	case e.Kind == EventRequest:
-		consider = p.request
+		plan = p.request
 	case e.Kind == EventWorkflow || e.Kind == EventChecked:
-		consider = p.hear
+		plan = p.handleNews
 	case e.Kind.Asks():
-		consider = p.click
+		plan = p.click
 	}
-	decided, err := consider(ctx, e, d, decision)
+	decided, err := plan(ctx, e, d, decision)
 	var gone *Gone
 	switch {
 	case errors.As(err, &gone):
 		if err := p.unschedule(ctx, e); err != nil {
 			return decision, err
 		}
-		return ignore("%s", gone.Reason)
+		return decision.conclude(OutcomeIgnored, "%s", gone.Reason), nil
 	case errors.As(err, &refusal):
-		return p.cannot(ctx, e, d, decision, refusal.Sentence)
+		return p.concludeFault(ctx, e, d, decision, refusal.Sentence)
 	case err != nil && p.Now().Sub(d.Received) > patience:
-		return p.cannot(ctx, e, d, decision, "GitHub did not answer for three days: "+firstLine(err.Error()))
+		p.Log.WarnContext(ctx, "gave up deciding about a delivery", "delivery", d.GUID, "error", err)
+		sentence := "GitHub did not answer for three days; the server's log has the details"
+		var later *Later
+		if errors.As(err, &later) {
+			sentence = "it waited for three days in vain: " + later.Reason
+		}
+		return p.concludeFault(ctx, e, d, decision, sentence)
 	}
 	return decided, err
 }
 
-// cannot concludes that an event can't be planned. Where a check may be required it says so: one that is not there would be
-// waited for for ever.
-func (p *Planner) cannot(ctx context.Context, e Event, d Delivery, decision Decision, sentence string) (Decision, error) {
-	decision.Outcome, decision.Reason = OutcomeIgnored, sentence
+// concludeFault concludes that an event can't be planned. It shows a failed check where one may be required: a required check that
+// never appears blocks the merge.
+func (p *Planner) concludeFault(ctx context.Context, e Event, d Delivery, decision Decision, sentence string) (Decision, error) {
+	decision = decision.conclude(OutcomeIgnored, "%s", sentence)
 	if e.Kind.Asks() { // it may be asked for again
 		decision.Outcome = OutcomeRefused
 	}
-	if e.Kind != EventPullRequest && e.Kind != EventMergeGroup || decision.Run.SHA == "" || e.beside() != "" {
+	if e.Kind != EventPullRequest && e.Kind != EventMergeGroup || decision.Run.SHA == "" || e.sideAction() != "" {
 		return decision, nil
 	}
 	if observing, err := p.observing(ctx, e.Repository, d); err != nil || observing != "" {

@@ -63,7 +63,29 @@ func Change[T any](ctx context.Context, records Records[T], key string, edit fun
 	}
 }
 
-// ErrUnchanged is what an edit returns to Change when the record is right as it is.
+// Upsert is Change for a record that may not exist yet: edit is given the zero value then.
+func Upsert[T any](ctx context.Context, records Records[T], key string, edit func(*T) error) (T, error) {
+	for {
+		value, err := Change(ctx, records, key, edit)
+		if !errors.Is(err, ErrNotFound) {
+			return value, err
+		}
+		var made T
+		if err := edit(&made); errors.Is(err, ErrUnchanged) {
+			return made, nil
+		} else if err != nil {
+			return made, err
+		}
+		if _, err = records.Create(ctx, key, made); !errors.Is(err, ErrExists) {
+			if err != nil {
+				err = fmt.Errorf("store %s: %w", key, err)
+			}
+			return made, err
+		}
+	}
+}
+
+// ErrUnchanged is what an edit returns to Change and Upsert when the record is right as it is.
 var ErrUnchanged = errors.New("unchanged")
 
 // Leases are keys with a time to live that one holder keeps by renewing.

@@ -13,7 +13,7 @@ type DeliveryLog interface {
 	// Page returns a page of attempts, newest first: the first for the cursor "", then the one that the page before named
 	// as next, which is "" on the last.
 	Page(ctx context.Context, cursor string) (page []LoggedAttempt, next string, err error)
-	// Fetch returns what an attempt carried, checked as at the door. A *Gone says that it is not to be had, or not ours.
+	// Fetch returns what an attempt carried, checked as by the webhook handler. A *Gone says that it is not to be had, or not ours.
 	Fetch(ctx context.Context, attempt LoggedAttempt) (Delivery, error)
 }
 
@@ -61,16 +61,16 @@ func RecoveredEvents() map[string][]string {
 	}
 }
 
-// A Mark is how far GitHub's delivery log was read: what was delivered between From and Through, and matters, is stored. What
+// A LogWatermark is how far GitHub's delivery log was read: what was delivered between From and Through, and matters, is stored. What
 // came before From is never fetched unless the operator asks for it.
-type Mark struct {
+type LogWatermark struct {
 	From    time.Time `json:"from"`
 	Through time.Time `json:"through"`
 	// Asked is when the operator last asked for older deliveries, as far as From answers to it.
 	Asked time.Time `json:"asked,omitzero"`
 }
 
-// A RecoverRequest is the operator's wish to have everything since a moment fetched, also what GitHub believes delivered.
+// A RecoverRequest asks, for the operator, to have everything since a moment fetched, also what GitHub believes delivered.
 type RecoverRequest struct {
 	Since time.Time `json:"since"`
 	By    string    `json:"by"`
@@ -79,11 +79,11 @@ type RecoverRequest struct {
 
 // Keys of the records above, in the same place as StartKey.
 const (
-	MarkKey    = "delivery-log"
-	RecoverKey = "recover"
+	LogWatermarkKey = "delivery-log"
+	RecoverKey      = "recover"
 )
 
-// A Recovery finds what webhooks did not bring: it reads GitHub's delivery log back to a mark and stores what is missing, and it
+// A Recovery finds what webhooks did not bring: it reads GitHub's delivery log back to a watermark and stores what is missing, and it
 // compares what refs are at with what was decided. Only the leader recovers. What it stores goes the way of every delivery.
 //
 // Nothing is fetched before the operator has said since when this server may act, but for a server without webhooks, which
@@ -98,7 +98,7 @@ type Recovery struct {
 	Decisions     Records[Decision]
 	Refs          Records[RefRecord]
 	Meta          Set[Start]
-	Marks         Records[Mark]
+	Watermarks    Records[LogWatermark]
 	Requests      Records[RecoverRequest]
 	Seen          Records[SeenHeads]
 
@@ -114,7 +114,7 @@ type Recovery struct {
 	further  time.Time            // when a reading last went further back
 	pending  map[int64]*unsettled // by repository ID
 	compared map[int64]time.Time  // when an installation's repositories were last compared
-	answered time.Time            // the operator's newest wish, heeded by comparing
+	answered time.Time            // time of the last recover request that Reconcile acted on
 }
 
 // Run recovers until ctx is done: at once, after a while over and over, and when the operator says begin or recover.
@@ -166,7 +166,7 @@ func (r *Recovery) listen(ctx context.Context, each ...chan<- struct{}) {
 	for ctx.Err() == nil {
 		changes, err := r.Meta.Watch(ctx)
 		if err != nil {
-			r.Log.WarnContext(ctx, "can't watch for the operator's word; it is looked for at every reading", "error", err)
+			r.Log.WarnContext(ctx, "can't watch for begin and recover; they are noticed at the next scheduled read", "error", err)
 			pause(ctx, 10*time.Second)
 			continue
 		}

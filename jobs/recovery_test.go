@@ -48,7 +48,7 @@ func newShore(t *testing.T) *shore {
 	s.Recovery = &jobs.Recovery{
 		DeliveryLog: s, Installations: s, Heads: s, Rules: s, Accept: s.q, Stored: s.q,
 		Decisions: queue.Set[jobs.Decision](s.q, queue.Decisions), Refs: queue.Set[jobs.RefRecord](s.q, queue.Refs),
-		Meta: queue.Set[jobs.Start](s.q, queue.Meta), Marks: queue.Set[jobs.Mark](s.q, queue.Meta),
+		Meta: queue.Set[jobs.Start](s.q, queue.Meta), Watermarks: queue.Set[jobs.LogWatermark](s.q, queue.Meta),
 		Requests: queue.Set[jobs.RecoverRequest](s.q, queue.Meta), Seen: queue.Set[jobs.SeenHeads](s.q, queue.Refs),
 		Every: time.Minute, Settle: 10 * time.Minute, Now: func() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.now },
 		Recovered: func(from string) { s.mu.Lock(); defer s.mu.Unlock(); s.recovered[from]++ },
@@ -66,13 +66,13 @@ func (s *shore) begin(since time.Time) {
 	}
 }
 
-// ask is the operator's wish to recover.
+// ask notes that the operator asked to recover.
 func (s *shore) ask(since time.Time) {
 	s.t.Helper()
-	wish := jobs.RecoverRequest{Since: since, At: s.now}
-	_, err := s.Requests.Create(s.t.Context(), jobs.RecoverKey, wish)
+	request := jobs.RecoverRequest{Since: since, At: s.now}
+	_, err := s.Requests.Create(s.t.Context(), jobs.RecoverKey, request)
 	if errors.Is(err, jobs.ErrExists) {
-		_, err = jobs.Change(s.t.Context(), s.Requests, jobs.RecoverKey, func(known *jobs.RecoverRequest) error { *known = wish; return nil })
+		_, err = jobs.Change(s.t.Context(), s.Requests, jobs.RecoverKey, func(known *jobs.RecoverRequest) error { *known = request; return nil })
 	}
 	if err != nil {
 		s.t.Fatal(err)
@@ -255,10 +255,10 @@ func TestReadLogTrouble(t *testing.T) {
 	if err := s.ReadLog(t.Context()); !errors.Is(err, away) {
 		t.Fatal(err)
 	}
-	// One that can't be had keeps back no other; the mark stays before it.
+	// One that can't be had keeps back no other; the watermark stays before it.
 	s.want(s.fetched, guidOf(0), guidOf(1), guidOf(3), guidOf(5))
 	if !s.through.Before(noon.Add(-26 * time.Minute)) {
-		t.Errorf("the mark moved to %s", s.through)
+		t.Errorf("the watermark moved to %s", s.through)
 	}
 	// What is left is fetched the next time; by then the one without a payload has one.
 	s.want(s.read(), guidOf(2), guidOf(4))
@@ -274,7 +274,7 @@ func TestReadLogTrouble(t *testing.T) {
 	s.want(s.read(), guidOf(10), guidOf(11), guidOf(12), guidOf(13), guidOf(14))
 }
 
-// More than can be held at once is fetched in turns, oldest first, and a wish for older ones is answered once.
+// More than can be held at once is fetched in turns, oldest first, and a request for older ones is answered once.
 func TestReadLogManyAtOnce(t *testing.T) {
 	s := newShore(t)
 	s.begin(noon)
@@ -287,9 +287,9 @@ func TestReadLogManyAtOnce(t *testing.T) {
 	if len(got) != many || !slices.IsSorted(got) {
 		t.Errorf("%d were fetched, in order %t", len(got), slices.IsSorted(got))
 	}
-	mark, _, err := s.Marks.Get(t.Context(), jobs.MarkKey)
-	if err != nil || !mark.Through.Equal(noon) || !mark.Asked.Equal(noon) {
-		t.Errorf("%+v, %v", mark, err)
+	watermark, _, err := s.Watermarks.Get(t.Context(), jobs.LogWatermarkKey)
+	if err != nil || !watermark.Through.Equal(noon) || !watermark.Asked.Equal(noon) {
+		t.Errorf("%+v, %v", watermark, err)
 	}
 	s.want(s.read())
 }
@@ -307,7 +307,7 @@ func TestRecoveryHearsOfBegin(t *testing.T) {
 	}()
 	defer func() { stop(); <-done }()
 	s.begin(noon.Add(-time.Hour))
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		if _, err := s.q.Delivery(ctx, guidOf(1)); err == nil {
 			return

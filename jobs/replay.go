@@ -34,9 +34,9 @@ func (p *Planner) Rehearse(ctx context.Context, d Delivery) (Decision, error) {
 // forgetful is a planner that knows nothing of what was decided about any ref, and is the same otherwise.
 func (p *Planner) forgetful() *Planner {
 	return &Planner{
-		Decode: p.Decode, Pulls: p.Pulls, Commits: p.Commits, People: p.People, Places: p.Places, Actions: p.Actions, Rules: p.Rules, Pipelines: p.Pipelines, Suggest: p.Suggest,
+		Decode: p.Decode, Pulls: p.Pulls, Commits: p.Commits, People: p.People, Repositories: p.Repositories, Actions: p.Actions, Rules: p.Rules, Pipelines: p.Pipelines, Suggest: p.Suggest,
 		Bots: p.Bots, Decisions: p.Decisions, Runs: p.Runs, Archive: p.Archive, Refs: forgotten{p.Refs}, Index: p.Index, Meta: p.Meta,
-		Approvals: p.Approvals, Replies: p.Replies, Causes: p.Causes, Watches: p.Watches, Workflows: p.Workflows, Timetables: p.Timetables, Decided: p.Decided, Held: p.Held, Now: p.Now, Log: p.Log,
+		Approvals: p.Approvals, Replies: p.Replies, Causes: p.Causes, Watches: p.Watches, Workflows: p.Workflows, Timetables: p.Timetables, Decided: p.Decided, RateLimited: p.RateLimited, Now: p.Now, Log: p.Log,
 	}
 }
 
@@ -48,12 +48,15 @@ func (forgotten) Get(context.Context, string) (RefRecord, uint64, error) {
 }
 
 // handle is Handle, for deliveries that are run again on purpose, too: what stands on their commit already does not stop them.
+// A panic is an error: the delivery comes again, and the leader goes on.
 func (p *Planner) handle(ctx context.Context, d Delivery) error {
-	if d.ReplayOf == "" {
+	return guarded(func() error {
+		if d.ReplayOf == "" {
+			return p.Handle(ctx, d)
+		}
+		if _, err := p.settle(ctx, d.GUID, func() (Decision, error) { return p.forgetful().decide(ctx, d) }); err != nil {
+			return err
+		}
 		return p.Handle(ctx, d)
-	}
-	if _, err := p.settle(ctx, d.GUID, func() (Decision, error) { return p.forgetful().decide(ctx, d) }); err != nil {
-		return err
-	}
-	return p.Handle(ctx, d)
+	})
 }

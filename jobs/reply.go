@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
 	"time"
 )
 
@@ -70,17 +68,10 @@ type replies struct {
 	replier Replier
 	run     func(ctx context.Context, id string) (Run, error)
 	now     func() time.Time
-	log     *slog.Logger
-
-	mu    sync.Mutex
-	until map[string]time.Time // what must not be tried again before, also when its record changes
 }
 
 // step moves one reply on and reports when to look again.
 func (r *replies) step(ctx context.Context, key string) (time.Duration, error) {
-	if wait := r.waits(key); wait > 0 {
-		return wait, nil
-	}
 	reply, revision, err := r.set.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) || err == nil && reply.over() {
 		return 0, nil
@@ -89,13 +80,8 @@ func (r *replies) step(ctx context.Context, key string) (time.Duration, error) {
 		return 0, fmt.Errorf("read the reply %s: %w", key, err)
 	}
 	again, err := r.show(ctx, &reply, &revision, key)
-	var later *Later
 	var never *Unreportable
-	switch {
-	case errors.As(err, &later):
-		r.log.DebugContext(ctx, "a reply waits", "reply", key, "after", later.After, "reason", later.Reason)
-		return r.wait(key, max(later.After, time.Second)), nil
-	case errors.As(err, &never):
+	if errors.As(err, &never) {
 		reply.Unshown = never.Reason
 		_, err = r.set.Update(ctx, key, reply, revision)
 	}
@@ -103,25 +89,6 @@ func (r *replies) step(ctx context.Context, key string) (time.Duration, error) {
 		return time.Second, nil
 	}
 	return again, err
-}
-
-// wait notes that a reply must wait.
-func (r *replies) wait(key string, d time.Duration) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.until[key] = r.now().Add(d)
-	return d
-}
-
-// waits is how long a reply must still wait.
-func (r *replies) waits(key string) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	left := r.until[key].Sub(r.now())
-	if left <= 0 {
-		delete(r.until, key)
-	}
-	return left
 }
 
 func (r *replies) show(ctx context.Context, reply *Reply, revision *uint64, key string) (time.Duration, error) {

@@ -11,11 +11,11 @@ import (
 // A RequestBody is the body of a RequestDelivery.
 type RequestBody struct {
 	Request
-	ID   string    `json:"id"`   // the delivery's GUID: the same wish under another is another wish
+	ID   string    `json:"id"`   // the delivery's GUID: the same request under another is another request
 	Time time.Time `json:"time"` // when it was asked for, by our clock
 }
 
-// RequestGUID is the GUID of what somebody asked for under a key of their choice: the same key is the same wish.
+// RequestGUID is the GUID of what somebody asked for under a key of their choice: the same key is the same request.
 func RequestGUID(by, key string) string { return formGUID(fmt.Sprintf("request %q %q", by, key)) }
 
 // Delivery is the request as the delivery that planning reads.

@@ -5,7 +5,6 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"strings"
 	"time"
 )
@@ -69,21 +68,23 @@ type Job struct {
 	Line     int             `json:"line,omitempty"`
 	// Unplanned marks a job that was considered and is not for this event: it is skipped from the start.
 	Unplanned bool `json:"unplanned,omitempty"`
-	// Taken marks a job that succeeded in the earlier run that this one repeats: it is over from the start.
-	Taken bool `json:"taken,omitempty"`
-	// From is the run in which a taken job was done, where its log is.
-	From string `json:"from,omitempty"`
-	// Awaits are the environments whose approval a held job waits for, or one under way on GitHub.
-	Awaits []string `json:"awaits,omitempty"`
-	// Round counts how often a job under way went on after such a wait: each is shown by a check of its own.
+	// Reused marks a job that is not done again by a run that repeats an earlier one: it is over from the start. ReusedFrom is the
+	// run in which it was done, where its log is.
+	Reused     bool   `json:"reused,omitempty"`
+	ReusedFrom string `json:"reused_from,omitempty"`
+	// Earlier is the run of the last attempt before this one in which a worker claimed the job, if any did.
+	Earlier string `json:"earlier,omitempty"`
+	// Approvals are the environments whose approval a held job waits for, or one under way on GitHub.
+	Approvals []string `json:"approvals,omitempty"`
+	// Round counts the approval waits on GitHub that are over; what follows each is shown as a new check run.
 	Round int `json:"round,omitempty"`
-	// Outside means that what the job started outside must be told to stop before the job may end. Parked means that it is under
-	// way outside, and needs no worker until there is news; Woken that news came while a worker was at it.
+	// Outside: a Stopper has claimed the job, so work may exist elsewhere that must be stopped before the job ends. Parked: that
+	// work goes on and the job holds no worker until news, an order or NotBefore. Woken: news came while a worker held the job.
 	Outside bool    `json:"outside,omitempty"`
 	Parked  bool    `json:"parked,omitempty"`
 	Woken   bool    `json:"woken,omitempty"`
 	Orders  []Order `json:"orders,omitempty"`
-	// Looked is when a worker last looked how it stands. Stopping means that a worker tells, or told, what is outside to stop.
+	// Looked is when a worker last checked the work elsewhere. Stopping: the last claim was made in order to stop it.
 	Looked   time.Time `json:"looked,omitzero"`
 	Stopping bool      `json:"stopping,omitempty"`
 	// Stop asks for this job alone to end.
@@ -101,7 +102,7 @@ type Job struct {
 
 	Started  time.Time `json:"started,omitzero"` // first claim of this attempt
 	Finished time.Time `json:"finished,omitzero"`
-	// How it ended, in short. The whole Result is the record under ResultKey; of a parked job, how it stands.
+	// The final result in short. ResultKey names the full record; while the job is parked, its latest progress.
 	Summary   string         `json:"summary,omitempty"`
 	Outputs   map[string]any `json:"outputs,omitempty"`
 	ResultKey string         `json:"result_key,omitempty"`
@@ -166,33 +167,6 @@ func ResultKey(run, job string, attempt, claim int) string {
 
 // ClaimKey is the key of the lease that the holder of a claim keeps.
 func ClaimKey(token string) string { return "claim." + token }
-
-// A RefRecord is what we know of a branch or pull request: its newest run and commit.
-type RefRecord struct {
-	SHA     string    `json:"sha"`
-	Since   time.Time `json:"since,omitzero"` // when it became that, by GitHub's clock
-	Run     string    `json:"run,omitempty"`  // newest run, empty when that commit started none
-	Outcome Outcome   `json:"outcome"`        // of the decision behind it
-	Decided time.Time `json:"decided"`
-	// Of a commit: what stands on it, by ref, and the newest runs that somebody asked for there.
-	Stands map[string]Stand `json:"stands,omitempty"`
-	Asked  []string         `json:"asked,omitempty"`
-}
-
-// A Stand is the newest run of one ref on a commit.
-type Stand struct {
-	Run     string    `json:"run"`
-	Decided time.Time `json:"decided"`
-	Trusted bool      `json:"trusted,omitempty"`
-}
-
-// RefKey is the key of the RefRecord of a ref such as refs/heads/main or refs/pull/7/head. Refs hold characters that
-// keys may not, so the key is a hash beside the repository's ID.
-func RefKey(repository int64, ref string) string {
-	h := fnv.New128a()
-	h.Write([]byte(ref))
-	return fmt.Sprintf("%d.%x", repository, h.Sum(nil))
-}
 
 // A RunEntry is a run's line in the list of all runs, written once when the run is created.
 type RunEntry struct {

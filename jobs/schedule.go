@@ -46,7 +46,7 @@ type ScheduleBody struct {
 	Due          time.Time  `json:"due"`
 }
 
-// ScheduleDelivery is the name of such a delivery's event. It can't come from outside: the door refuses names with a dot.
+// ScheduleDelivery is the name of such a delivery's event. It can't come from outside: the webhook handler refuses names with a dot.
 const ScheduleDelivery = "slipway.schedule"
 
 // noteSchedule keeps the timetable of a repository as the pipeline of its default branch has it now.
@@ -55,33 +55,26 @@ func (p *Planner) noteSchedule(ctx context.Context, d Decision) error {
 	if p.Timetables == nil || d.Stale != "" || run.Event != EventPush || !run.OnDefaultBranch() || d.Outcome == OutcomeObserve || d.Outcome == OutcomeIgnored || d.Plan.Faulty() {
 		return nil
 	}
-	key, entries := TimetableKey(run.Repository.ID), d.Plan.Schedule
-	now, revision, err := p.Timetables.Get(ctx, key)
-	switch {
-	case errors.Is(err, ErrNotFound) && len(entries) == 0:
-		return nil
-	case err != nil && !errors.Is(err, ErrNotFound):
-		return fmt.Errorf("read the timetable of %s: %w", run.Repository.FullName(), err)
-	case err == nil && (now.SHA == run.SHA || now.Decided.After(d.Time)):
-		return nil
-	}
-	next := Timetable{Installation: run.Installation, Repository: run.Repository, SHA: run.SHA, Decided: d.Time, Entries: entries}
-	for _, e := range entries {
-		fired := d.Time // what came due before is not made up for
-		if i := slices.Index(now.Entries, e); i >= 0 {
-			fired = now.Fired[i]
+	entries := d.Plan.Schedule
+	_, err := Upsert(ctx, p.Timetables, TimetableKey(run.Repository.ID), func(now *Timetable) error {
+		if now.SHA == "" && len(entries) == 0 || now.SHA == run.SHA || now.Decided.After(d.Time) {
+			return ErrUnchanged
 		}
-		next.Fired = append(next.Fired, fired)
-	}
-	if revision == 0 {
-		_, err = p.Timetables.Create(ctx, key, next)
-	} else {
-		_, err = p.Timetables.Update(ctx, key, next, revision)
-	}
-	if err != nil && !errors.Is(err, ErrExists) && !errors.Is(err, ErrConflict) {
+		next := Timetable{Installation: run.Installation, Repository: run.Repository, SHA: run.SHA, Decided: d.Time, Entries: entries}
+		for _, e := range entries {
+			fired := d.Time // what came due before is not made up for
+			if i := slices.Index(now.Entries, e); i >= 0 {
+				fired = now.Fired[i]
+			}
+			next.Fired = append(next.Fired, fired)
+		}
+		*now = next
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("note the timetable of %s: %w", run.Repository.FullName(), err)
 	}
-	return err
+	return nil
 }
 
 // unschedule empties the timetable of a repository that is gone for us, or that the operator took from us, when an entry of it

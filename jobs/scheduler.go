@@ -63,7 +63,7 @@ func (s *Scheduler) step(ctx context.Context, id string, wake func(string)) (tim
 		return 0, s.putAway(ctx, run, revision, wake)
 	}
 	now := s.Now()
-	changed, err := run.Advance(now, s.Resolve)
+	changed, err := run.Advance(now, s.resolve)
 	if err != nil {
 		return 0, fmt.Errorf("advance run %s: %w", id, err)
 	}
@@ -85,6 +85,19 @@ func (s *Scheduler) step(ctx context.Context, id string, wake func(string)) (tim
 		}
 	}
 	return again, nil
+}
+
+// resolve is Resolve; a job on which it crashes is at fault, so that it does not crash for ever.
+func (s *Scheduler) resolve(run Run, job Job) (r Resolution) {
+	err := guarded(func() error {
+		r = s.Resolve(run, job)
+		return nil
+	})
+	if err != nil {
+		s.Log.Error("resolving a job crashed", "run", run.ID, "job", job.Name, "error", err)
+		r = Resolution{Fault: "evaluating this job's expressions crashed; the server's log has the details"}
+	}
+	return r
 }
 
 // share offers the run's queued jobs as far as its repository's share goes. again is when a job that must wait for

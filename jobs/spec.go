@@ -16,7 +16,7 @@ type DeploySpec struct {
 	Environments []string   `json:"environments"` // rolled out one after the other; all must be granted
 	Helm         []HelmSpec `json:"helm"`         // releases, rolled out in this order
 	// Rollback is set when the releases are to be taken back, not rolled out: then only the environments, and of each
-	// release its name and namespace, say anything. A person's wish sets it; no pipeline file can.
+	// release its name and namespace, say anything. A person's command sets it; no pipeline file can.
 	Rollback *RollbackSpec `json:"rollback,omitempty" jsonschema:"-"`
 }
 

@@ -34,8 +34,8 @@ func (j *Job) end(to JobState, summary string, now time.Time) error {
 	}
 	j.Summary, j.Finished = Cut(summary, MaxSummary), now
 	j.Claim, j.Waiting, j.NotBefore = nil, "", time.Time{}
-	if to != JobHeld && len(j.Awaits) > 0 {
-		j.Awaits, j.Round = nil, j.Round+1
+	if to != JobHeld && len(j.Approvals) > 0 {
+		j.Approvals, j.Round = nil, j.Round+1
 	}
 	return nil
 }
@@ -77,12 +77,12 @@ func NewRun(d Decision) Run {
 // A Resolution is what became of a job whose needs have ended: its expressions evaluated, and held against who must
 // approve it. Exactly one field is set.
 type Resolution struct {
-	Hold  string          // somebody must approve it first: who, and what for; Awaits are the environments
+	Hold  string          // somebody must approve it first: who, and what for; Approvals are the environments
 	Spec  json.RawMessage // of the kind's spec
 	Skip  string          // the job's `if` said no: the reason
 	Fault string          // the expressions or what they gave are wrong: a sentence
 
-	Awaits []string
+	Approvals []string
 }
 
 // Resolve evaluates the template and condition, if any, of a job whose needs have ended. It is pure.
@@ -144,13 +144,31 @@ func (r *Run) advance(j *Job, now time.Time, resolve Resolve) (bool, error) {
 	case answer.Skip != "":
 		return true, j.end(JobSkipped, answer.Skip, now)
 	case answer.Hold != "":
-		j.Awaits = answer.Awaits
+		j.Approvals = answer.Approvals
 		return true, j.end(JobHeld, answer.Hold, now)
 	}
 	if j.Template != nil || j.If != "" { // evaluated once: from here on there is only the spec
+		if n := len(answer.Spec) + r.settingsBeside(j); n > MaxSettings {
+			return true, j.end(JobFailed, fmt.Sprintf("the settings of this run's jobs are too large once evaluated (%d KB; at most %d KB)",
+				(n+1023)>>10, MaxSettings>>10), now)
+		}
 		j.Spec, j.Template, j.If = answer.Spec, nil, ""
 	}
 	return true, j.move(JobQueued)
+}
+
+// MaxSettings is the most bytes of settings of all jobs of a run, as planned and as evaluated: with the largest outputs and summaries
+// of the most jobs its record can still be stored.
+const MaxSettings = 192 << 10
+
+// settingsBeside is how many bytes of settings the run's other jobs have, evaluated or not.
+func (r *Run) settingsBeside(job *Job) (n int) {
+	for i := range r.Jobs {
+		if j := &r.Jobs[i]; j != job {
+			n += len(j.Spec) + len(j.Template) + len(j.If)
+		}
+	}
+	return n
 }
 
 // stopOf is what asks for a job to end, or nil.
@@ -197,7 +215,7 @@ func (r *Run) RequestStop(stop Stop) bool {
 	return true
 }
 
-// wakeEvery is how often at most news let a worker look at a job: they come in swarms.
+// wakeEvery is the least time between two checks of a job that news causes: webhooks come in bursts.
 const wakeEvery = time.Second
 
 // Wake lets a job that waits for news be taken up soon. It reports whether that changed anything.
@@ -259,8 +277,8 @@ func (r *Run) Offer(job string) error {
 	return j.move(JobOffered)
 }
 
-// Take claims an offered job.
-func (r *Run) Take(job string, claim Claim) error {
+// Claim gives an offered job to the claim's holder.
+func (r *Run) Claim(job string, claim Claim) error {
 	j := r.Job(job)
 	if j == nil {
 		return fmt.Errorf("claim %s: %w", job, ErrNotFound)
@@ -272,7 +290,7 @@ func (r *Run) Take(job string, claim Claim) error {
 		return err
 	}
 	j.Claim, j.NotBefore, j.Woken, j.Stopping = &claim, time.Time{}, false, r.stopOf(j) != nil
-	if !j.Parked { // it goes on as it stood
+	if !j.Parked { // a parked job keeps its progress text while it is checked
 		j.Waiting = ""
 	}
 	j.Claims++
@@ -285,8 +303,8 @@ func (r *Run) Take(job string, claim Claim) error {
 	return nil
 }
 
-// held returns the job if the claim still holds it.
-func (r *Run) held(job, token string) (*Job, error) {
+// claimedBy returns the job if the claim still holds it.
+func (r *Run) claimedBy(job, token string) (*Job, error) {
 	j := r.Job(job)
 	if j == nil || j.State != JobRunning || j.Claim == nil || j.Claim.Token != token {
 		return nil, ErrNotYours
@@ -294,10 +312,19 @@ func (r *Run) held(job, token string) (*Job, error) {
 	return j, nil
 }
 
-// HandBack returns a claimed job to the queue, not to be taken before the given time. trouble counts it against the
-// patience we have with our own errors; a shutdown or a turn to wait for does not.
+// claimedOrDone is claimedBy, or ErrUnchanged when the job already has the claim's own record under key: the store did what was asked of
+// it, and only its answer was lost.
+func (r *Run) claimedOrDone(job, token, key string) (*Job, error) {
+	j, err := r.claimedBy(job, token)
+	if known := r.Job(job); err != nil && known != nil && key != "" && known.ResultKey == key {
+		return known, ErrUnchanged
+	}
+	return j, err
+}
+
+// HandBack returns a claimed job to the queue, not to be offered before notBefore. trouble counts towards maxTroubles.
 func (r *Run) HandBack(job, token, why string, notBefore time.Time, trouble bool) error {
-	j, err := r.held(job, token)
+	j, err := r.claimedBy(job, token)
 	if err != nil {
 		return err
 	}
@@ -318,10 +345,10 @@ func (r *Run) HandBack(job, token, why string, notBefore time.Time, trouble bool
 	return nil
 }
 
-// Park returns a claimed job whose work goes on outside: as long as it says, or until it is woken, it needs no worker. How it stands is
-// stored under key.
+// Park returns a claimed job to the queue while its work goes on elsewhere: no worker is needed for wait.After, or until it is woken.
+// key is the record of its progress. Once more with the same key is ErrUnchanged.
 func (r *Run) Park(job, token string, wait Later, key string, now time.Time) error {
-	j, err := r.held(job, token)
+	j, err := r.claimedOrDone(job, token, key)
 	if err != nil {
 		return err
 	}
@@ -333,16 +360,16 @@ func (r *Run) Park(job, token string, wait Later, key string, now time.Time) err
 	if j.Woken {
 		j.NotBefore, j.Woken = now.Add(wakeEvery), false
 	}
-	if len(j.Awaits) > 0 && !slices.Equal(j.Awaits, wait.Awaits) {
+	if len(j.Approvals) > 0 && !slices.Equal(j.Approvals, wait.Approvals) {
 		j.Round++
 	}
-	j.Awaits = wait.Awaits
+	j.Approvals = wait.Approvals
 	return nil
 }
 
-// Resume notes that a job that was under way outside is worked on by its holder from now on. What is known of how it stood stays.
+// Resume clears Parked: the claim's holder works on the job itself from now on. The stored progress stays.
 func (r *Run) Resume(job, token string) error {
-	j, err := r.held(job, token)
+	j, err := r.claimedBy(job, token)
 	if err != nil {
 		return err
 	}
@@ -353,9 +380,9 @@ func (r *Run) Resume(job, token string) error {
 	return nil
 }
 
-// Finish ends a claimed job with its result, stored under key.
+// Finish ends a claimed job with its result, stored under key. Once more with the same key is ErrUnchanged.
 func (r *Run) Finish(job, token string, result Result, key string, now time.Time) error {
-	j, err := r.held(job, token)
+	j, err := r.claimedOrDone(job, token, key)
 	if err != nil {
 		return err
 	}

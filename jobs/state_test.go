@@ -3,10 +3,13 @@ package jobs_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
+	"github.com/slipway-ci/slipway/queue"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -50,7 +53,7 @@ func carry(t *testing.T, r *jobs.Run, job string, result jobs.Result) {
 	t.Helper()
 	for _, err := range []error{
 		r.Offer(job),
-		r.Take(job, jobs.Claim{Token: "t-" + job, Worker: "w", Time: noon}),
+		r.Claim(job, jobs.Claim{Token: "t-" + job, Worker: "w", Time: noon}),
 		r.Finish(job, "t-"+job, result, "key", noon),
 	} {
 		if err != nil {
@@ -127,6 +130,40 @@ func TestResolutionMayEndAJob(t *testing.T) {
 	}
 }
 
+func TestTheSettingsOfARunAreBounded(t *testing.T) {
+	var planned []jobs.PlannedJob
+	for i := range 100 {
+		planned = append(planned, jobs.PlannedJob{Name: fmt.Sprintf("job-%d", i), Template: json.RawMessage(`{}`)})
+	}
+	r := graph(planned...)
+	large := json.RawMessage(`"` + strings.Repeat("x", 10<<10) + `"`)
+	advance(t, &r, func(jobs.Run, jobs.Job) jobs.Resolution { return jobs.Resolution{Spec: large} })
+	queued, settings := 0, 0
+	for _, j := range r.Jobs {
+		settings += len(j.Spec) + len(j.Template)
+		switch j.State {
+		case jobs.JobQueued:
+			queued++
+		case jobs.JobFailed:
+			if want := "the settings of this run's jobs are too large once evaluated (201 KB; at most 192 KB)"; j.Summary != want {
+				t.Fatalf("%s says %q, want %q", j.Name, j.Summary, want)
+			}
+		default:
+			t.Errorf("%s is %s", j.Name, j.State)
+		}
+	}
+	if queued != 19 || settings > jobs.MaxSettings {
+		t.Errorf("%d jobs are queued, with %d bytes of settings in all", queued, settings)
+	}
+	for i := range r.Jobs {
+		r.Jobs[i].Summary = strings.Repeat("x", jobs.MaxSummary)
+		r.Jobs[i].Outputs = map[string]any{"x": strings.Repeat("x", jobs.MaxOutputs-len(`{"x":""}`))}
+	}
+	if data, err := json.Marshal(r); err != nil || len(data) > queue.MaxRecord {
+		t.Errorf("with the largest results the run has %d bytes, more than %d (%v)", len(data), queue.MaxRecord, err)
+	}
+}
+
 func TestFinishedJobsStayFinished(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "a"})
 	advance(t, &r, asWritten)
@@ -135,7 +172,7 @@ func TestFinishedJobsStayFinished(t *testing.T) {
 	if err := r.Offer("a"); err == nil {
 		t.Error("a finished job was offered again")
 	}
-	if err := r.Take("a", jobs.Claim{Token: "x"}); err == nil {
+	if err := r.Claim("a", jobs.Claim{Token: "x"}); err == nil {
 		t.Error("a finished job was claimed again")
 	}
 	if err := r.Finish("a", "t-a", jobs.Result{Conclusion: jobs.Failure}, "", noon); !errors.Is(err, jobs.ErrNotYours) {
@@ -156,10 +193,10 @@ func TestAnOldClaimChangesNothing(t *testing.T) {
 		}
 	}
 	must(r.Offer("a"))
-	must(r.Take("a", jobs.Claim{Token: "old", Time: noon}))
+	must(r.Claim("a", jobs.Claim{Token: "old", Time: noon}))
 	must(r.HandBack("a", "old", "its worker is gone", time.Time{}, false))
 	must(r.Offer("a"))
-	must(r.Take("a", jobs.Claim{Token: "new", Time: noon}))
+	must(r.Claim("a", jobs.Claim{Token: "new", Time: noon}))
 	if err := r.Finish("a", "old", jobs.Result{Conclusion: jobs.Failure}, "", noon); !errors.Is(err, jobs.ErrNotYours) {
 		t.Errorf("the old claim finished the job: %v", err)
 	}
@@ -175,7 +212,7 @@ func TestStop(t *testing.T) {
 	r := graph(jobs.PlannedJob{Name: "done"}, jobs.PlannedJob{Name: "running"}, jobs.PlannedJob{Name: "offered"}, jobs.PlannedJob{Name: "waiting", Needs: []string{"running"}})
 	advance(t, &r, asWritten)
 	carry(t, &r, "done", jobs.Result{Conclusion: jobs.Success})
-	for _, err := range []error{r.Offer("running"), r.Take("running", jobs.Claim{Token: "t", Time: noon}), r.Offer("offered")} {
+	for _, err := range []error{r.Offer("running"), r.Claim("running", jobs.Claim{Token: "t", Time: noon}), r.Offer("offered")} {
 		if err != nil {
 			t.Fatal(err)
 		}

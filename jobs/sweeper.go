@@ -67,7 +67,7 @@ func (s *Sweeper) depth(active []Run) {
 	}
 }
 
-// claim takes a job back from a holder whose lease ran out.
+// claim takes a job from a holder whose lease ran out.
 func (s *Sweeper) claim(ctx context.Context, run Run, j Job) error {
 	grace := s.Grace
 	if grace == 0 {
@@ -82,9 +82,9 @@ func (s *Sweeper) claim(ctx context.Context, run Run, j Job) error {
 	case !errors.Is(err, ErrNotFound):
 		return fmt.Errorf("look at the claim on %s of %s: %w", j.Name, run.ID, err)
 	}
-	s.Log.WarnContext(ctx, "a worker is gone; its job goes back to the queue", "run", run.ID, "job", j.Name, "worker", j.Claim.Worker)
+	s.Log.WarnContext(ctx, "a worker is gone", "run", run.ID, "job", j.Name, "worker", j.Claim.Worker, "troubles", j.Troubles+1)
 	_, err := Change(ctx, s.Runs, run.ID, func(now *Run) error {
-		err := now.HandBack(j.Name, j.Claim.Token, "its worker "+j.Claim.Worker+" is gone", time.Time{}, false)
+		err := s.orphan(now, j.Name, *j.Claim)
 		if errors.Is(err, ErrNotYours) {
 			return ErrUnchanged
 		}
@@ -94,4 +94,19 @@ func (s *Sweeper) claim(ctx context.Context, run Run, j Job) error {
 		return fmt.Errorf("take %s of %s back: %w", j.Name, run.ID, err)
 	}
 	return nil
+}
+
+// orphan returns a job whose worker died to the queue. Perhaps the job killed it: each death counts, and the last that an attempt may
+// cost is its end.
+func (s *Sweeper) orphan(run *Run, job string, claim Claim) error {
+	j, err := run.claimedBy(job, claim.Token)
+	if err != nil {
+		return err
+	}
+	if n := j.Troubles + 1; n < maxTroubles {
+		return run.HandBack(job, claim.Token, "its worker "+claim.Worker+" died", s.Now().Add(troubleBackoff(n)), true)
+	}
+	return run.Finish(job, claim.Token, Result{Conclusion: Failure, Summary: fmt.Sprintf(
+		"its worker died while it ran, the last of %d internal errors in Slipway. Retry later, or ask its operator: it may need more memory.",
+		maxTroubles)}, "", s.Now())
 }

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 )
 
 // Abbreviate shortens a commit's SHA to the 12 characters that Slipway shows and tags with.
@@ -33,6 +35,23 @@ func firstLine(s string) string {
 	return line
 }
 
+var markdownEscapes = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "#", `\#`, "~", `\~`, "|", `\|`,
+	"&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "@\u200b", "\n", " ", "\r", " ")
+
+// EscapeMarkdown makes a text a part of one line of Markdown, also within a table, that shows it as it is and mentions nobody.
+func EscapeMarkdown(s string) string { return markdownEscapes.Replace(s) }
+
+// Duration is a time as people write it, without parts that are zero at its end: 30s, 1m30s, 2m, 24h.
+func Duration(d time.Duration) string {
+	text := d.String()
+	for _, zeros := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zeros) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
 // digest makes a key of any name.
 func digest(name string) string {
 	sum := sha256.Sum256([]byte(name))
@@ -46,11 +65,17 @@ var tokenForm = regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9_.-]{20,}|github_pat_
 // NewMask returns a function that hides tokens of GitHub and of our API, and the given secrets in a text. Secrets shorter than 6
 // characters are left alone: hiding them would garble the text and say what they are.
 func NewMask(secrets []string) func(string) string {
-	var pairs []string
+	var known []string
 	for _, s := range secrets {
 		if s = strings.TrimSpace(s); len(s) >= 6 {
-			pairs = append(pairs, s, "***")
+			known = append(known, s)
 		}
+	}
+	// The longest first: where several begin, the replacer takes the one it was given first.
+	slices.SortFunc(known, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, s := range known {
+		pairs = append(pairs, s, "***")
 	}
 	literal := strings.NewReplacer(pairs...)
 	return func(text string) string {

@@ -80,7 +80,7 @@ func decidePullTrust(e Event, facts TrustFacts, bots []string) Trust {
 	case e.Sender.Type != "User":
 		return Trust{Trusted, fmt.Sprintf("%s is listed in trust.bots and the head is in this repository", e.Sender.Login)}
 	case facts.PermissionOf != e.Sender.ID:
-		return Trust{Untrusted, fmt.Sprintf("GitHub's answer about %s is about another account", e.Sender.Login)}
+		return Trust{Untrusted, fmt.Sprintf("GitHub returned the permissions of another account than %s", e.Sender.Login)}
 	case facts.Permission != "admin" && facts.Permission != "write":
 		return Trust{Untrusted, fmt.Sprintf("%s has no write permission on %s", e.Sender.Login, e.Repository.FullName())}
 	}

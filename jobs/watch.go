@@ -20,7 +20,8 @@ type Watcher struct {
 	Names []string `json:"names,omitempty"` // of the checks it waits for; none for all news
 }
 
-// Bounds of a Watch: further jobs only look from time to time, and further names are not told apart.
+// Bounds of a Watch. Beyond maxWatchers a job is not registered and relies on polling; beyond maxWatchedNames a watcher is woken by
+// every check.
 const (
 	maxWatchers     = 200
 	maxWatchedNames = 64 << 10 // bytes
@@ -39,38 +40,30 @@ func CommitTopic(repository int64, sha string) string {
 
 // watchTopic notes that a job wants to be woken by news about a topic.
 func (r *Runner) watchTopic(ctx context.Context, topic string, w Watcher) error {
-	for {
-		now, revision, err := r.Watches.Get(ctx, topic)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			_, err = r.Watches.Create(ctx, topic, Watch{Watchers: []Watcher{w}})
-		case err != nil:
-		case slices.ContainsFunc(now.Watchers, w.same):
-			return nil
-		default:
-			if len(now.Watchers) >= manyWatchers {
-				now.Watchers = slices.DeleteFunc(now.Watchers, func(o Watcher) bool {
-					_, _, err := r.Runs.Get(ctx, o.Run)
-					return errors.Is(err, ErrNotFound)
-				})
-			}
-			if len(now.Watchers) >= maxWatchers {
-				return nil
-			}
-			if now.size()+w.size() > maxWatchedNames {
-				w.Names = nil
-			}
-			now.Watchers = append(now.Watchers, w)
-			_, err = r.Watches.Update(ctx, topic, now, revision)
+	_, err := Upsert(ctx, r.Watches, topic, func(now *Watch) error {
+		if slices.ContainsFunc(now.Watchers, w.same) {
+			return ErrUnchanged
 		}
-		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
-			continue
+		if len(now.Watchers) >= manyWatchers {
+			now.Watchers = slices.DeleteFunc(now.Watchers, func(o Watcher) bool {
+				_, _, err := r.Runs.Get(ctx, o.Run)
+				return errors.Is(err, ErrNotFound)
+			})
 		}
-		if err != nil {
-			return fmt.Errorf("note that %s of %s waits for %s: %w", w.Job, w.Run, topic, err)
+		if len(now.Watchers) >= maxWatchers {
+			return ErrUnchanged
 		}
+		noted := w
+		if now.size()+w.size() > maxWatchedNames {
+			noted.Names = nil
+		}
+		now.Watchers = append(now.Watchers, noted)
 		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note that %s of %s waits for %s: %w", w.Job, w.Run, topic, err)
 	}
+	return nil
 }
 
 func (w Watch) size() (n int) {
@@ -87,7 +80,7 @@ func (w Watcher) size() (n int) {
 	return n
 }
 
-// same reports whether that very wait is known; one whose names were too many is.
+// same reports whether the stored watcher o covers w: the same job, and the same names or none, which means all.
 func (w Watcher) same(o Watcher) bool {
 	return w.Run == o.Run && w.Job == o.Job && (len(o.Names) == 0 || slices.Equal(w.Names, o.Names))
 }
@@ -100,9 +93,9 @@ func (w Watcher) wants(name string) bool {
 	})
 }
 
-// hear decides about news from outside: what is known of a workflow run is kept, and jobs that wait are woken. Everything in it is
-// right again when it is repeated.
-func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
+// handleNews decides about news from outside: what is known of a workflow run is kept, and jobs that wait are woken. Every step is
+// idempotent.
+func (p *Planner) handleNews(ctx context.Context, e Event, d Delivery, decision Decision) (Decision, error) {
 	conclude := func(outcome Outcome, format string, args ...any) (Decision, error) {
 		decision.Outcome, decision.Reason = outcome, fmt.Sprintf(format, args...)
 		return decision, nil
@@ -143,7 +136,7 @@ func (p *Planner) hear(ctx context.Context, e Event, d Delivery, decision Decisi
 		}
 		// News may be faster than the answer to the request that started the run: they are kept first, and whoever begins to wait
 		// looks at what is kept.
-		if err := p.learn(ctx, e); err != nil {
+		if err := p.mergeWorkflowRun(ctx, e); err != nil {
 			return decision, err
 		}
 		if watchers, err = p.watchers(ctx, topic); err != nil {
@@ -181,29 +174,18 @@ func (p *Planner) watchers(ctx context.Context, topic string) ([]Watcher, error)
 	return watch.Watchers, nil
 }
 
-// learn keeps what an event tells of a workflow run.
-func (p *Planner) learn(ctx context.Context, e Event) error {
-	key := WorkflowKey(e.Repository.ID, e.Workflow.ID)
-	for {
-		now, revision, err := p.Workflows.Get(ctx, key)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			now.Learn(*e.Workflow)
-			_, err = p.Workflows.Create(ctx, key, now)
-		case err != nil:
-		case !now.Learn(*e.Workflow):
-			return nil
-		default:
-			_, err = p.Workflows.Update(ctx, key, now, revision)
-		}
-		if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("keep what is known of workflow run %d: %w", e.Workflow.ID, err)
+// mergeWorkflowRun keeps what an event tells of a workflow run.
+func (p *Planner) mergeWorkflowRun(ctx context.Context, e Event) error {
+	_, err := Upsert(ctx, p.Workflows, WorkflowKey(e.Repository.ID, e.Workflow.ID), func(now *WorkflowRun) error {
+		if !now.Learn(*e.Workflow) {
+			return ErrUnchanged
 		}
 		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("keep what is known of workflow run %d: %w", e.Workflow.ID, err)
 	}
+	return nil
 }
 
 // wake lets a job that waits be taken up soon. It reports whether there was one.

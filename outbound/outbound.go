@@ -4,6 +4,7 @@ package outbound
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -24,16 +25,16 @@ const (
 	maxHeader  = 16 << 10 // bytes of an answer's header
 )
 
-// Options are what a Client is made of.
+// Options are what a Client is made of. All of them may be left out.
 type Options struct {
-	// Allow lists what may be reached although it lies inside, and by http also: networks such as 10.1.0.0/16, addresses, host
-	// names. A name that is listed may resolve to anything.
+	// Allow lists addresses inside our own network that may be reached all the same, also by plain http: networks such as 10.1.0.0/16,
+	// single addresses, host names. A host name that is listed may resolve to any address.
 	Allow []string
-	// Proxy says by which proxy a request goes, as http.Transport.Proxy does. Behind a proxy it is the proxy that resolves names, so
-	// only the name is looked at here: what it may reach must be the proxy's own rule. May be nil.
+	// Proxy says which proxy a request goes through, like http.Transport.Proxy. The proxy then resolves the host name and connects: only
+	// the name is checked here, and what the name may lead to must be a rule of the proxy.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Transport is given every transport that is made, to set whom it trusts. May be nil.
-	Transport func(*http.Transport)
+	// TLS says which certificates are trusted. Default: those that the system trusts.
+	TLS *tls.Config
 }
 
 // A Client sends requests outside. It is safe for concurrent use.
@@ -41,11 +42,11 @@ type Client struct {
 	hosts    map[string]bool
 	networks []netip.Prefix
 	proxy    func(*http.Request) (*url.URL, error)
-	direct   *http.Client // what is dialled is looked at
-	proxied  *http.Client // what is dialled is the proxy
+	direct   *http.Client // checks every address before it connects
+	proxied  *http.Client // connects to the proxy, wherever that is
 }
 
-// New makes a Client. It fails on an entry of Allow that is none.
+// New makes a Client. It fails on an entry of Allow that is neither a network nor an address nor a host name.
 func New(o Options) (*Client, error) {
 	c := &Client{hosts: map[string]bool{}, proxy: o.Proxy}
 	for i, entry := range o.Allow {
@@ -55,16 +56,13 @@ func New(o Options) (*Client, error) {
 	}
 	client := func(dial func(context.Context, string, string) (net.Conn, error), proxy func(*http.Request) (*url.URL, error)) *http.Client {
 		t := &http.Transport{
-			// Connections are not kept: each request's address is looked at anew.
+			Proxy: proxy, DialContext: dial, TLSClientConfig: o.TLS.Clone(),
+			// Connections are not kept: the address is checked again for every request.
 			DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader, TLSHandshakeTimeout: timeout,
 		}
-		if o.Transport != nil {
-			o.Transport(t)
-		}
-		t.Proxy, t.DialContext = proxy, dial
 		return &http.Client{
 			Transport: t, Timeout: timeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // to where nobody checked
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it leads where nothing was checked
 		}
 	}
 	c.direct = client(c.dial, nil)
@@ -95,7 +93,8 @@ func refuse(format string, args ...any) error {
 	return &jobs.Refusal{Sentence: fmt.Sprintf(format, args...)}
 }
 
-// Check says what is wrong with an address by itself, as a *jobs.Refusal. What its name resolves to is looked at when it is dialled.
+// Check says what is wrong with the text of an address, as a *jobs.Refusal. It looks nothing up: what the host name resolves to is
+// checked when a request is sent.
 func (c *Client) Check(address string) error {
 	if len(address) > MaxAddress {
 		return refuse("The address has more than %d bytes.", MaxAddress)
@@ -129,7 +128,7 @@ func (c *Client) check(u *url.URL) error {
 	return nil
 }
 
-// inside are names that mean something only where they are asked (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
+// inside reports whether a host name means something only within a network (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
 func inside(host string) bool {
 	for _, end := range []string{".localhost", ".local", ".internal", ".home.arpa", ".intranet", ".lan", ".svc"} {
 		if strings.HasSuffix(host, end) {
@@ -139,8 +138,8 @@ func inside(host string) bool {
 	return false
 }
 
-// Do sends a request, within 10 seconds and without following redirects. What may not be reached is a *jobs.Refusal. The caller
-// bounds what it reads of the answer.
+// Do sends a request, within 10 seconds and without following redirects. The error is a *jobs.Refusal when the address may not be
+// reached. The caller bounds what it reads of the answer.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	if err := c.check(r.URL); err != nil {
 		return nil, err
@@ -157,8 +156,8 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	return c.direct.Do(r)
 }
 
-// dial connects to what lies outside, and looks at the very address that is connected to: a name that resolves differently a second
-// time gains nothing.
+// dial checks each address that it connects to, after the name was resolved: a name that resolves to another address the next time
+// gets nowhere.
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -187,19 +186,20 @@ func (c *Client) allowed(ip netip.Addr) bool {
 	return false
 }
 
-// outside refuses an address that lies inside and is not allowed.
+// outside refuses an address inside our own network that the operator does not allow.
 func (c *Client) outside(ip netip.Addr) error {
 	if c.allowed(ip) || public(ip) {
 		return nil
 	}
-	// Which address that is, is the operator's to know: else whoever may name addresses could list the names there are inside.
+	// The address is for the operator alone, as the cause: from the sentence, whoever chooses host names could learn which there are
+	// inside, and where.
 	return &jobs.Refusal{
 		Sentence: "The address leads inside this network, which the operator does not allow (api.callbacks.allow).", Cause: fmt.Errorf("%s is inside", ip),
 	}
 }
 
-// special are the networks that are not anybody's on the Internet: IANA's registries of special-purpose addresses, multicast, and
-// those whose addresses stand for others.
+// special are the networks that belong to nobody on the Internet: those of IANA's registries of special-purpose addresses, multicast,
+// and those whose addresses contain another address, such as 6to4.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"),
@@ -209,7 +209,7 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("3fff::/20"),
 }
 
-// global is the only part of IPv6 that is given to anybody (RFC 4291, section 2.4, and IANA's allocations).
+// global is the only part of IPv6 with public addresses (RFC 4291, section 2.4, and IANA's allocations).
 var global = netip.MustParsePrefix("2000::/3")
 
 func public(ip netip.Addr) bool {

@@ -64,13 +64,13 @@ func TestCheck(t *testing.T) {
 }
 
 // server is a TLS server on loopback, and what makes clients trust it.
-func server(t *testing.T, handle http.HandlerFunc) (*httptest.Server, func(*http.Transport)) {
+func server(t *testing.T, handle http.HandlerFunc) (*httptest.Server, *tls.Config) {
 	t.Helper()
 	s := httptest.NewTLSServer(handle)
 	t.Cleanup(s.Close)
 	pool := x509.NewCertPool()
 	pool.AddCert(s.Certificate())
-	return s, func(tr *http.Transport) { tr.TLSClientConfig = &tls.Config{RootCAs: pool, ServerName: "example.com"} }
+	return s, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: "example.com"}
 }
 
 func get(t *testing.T, c *Client, address string) (*http.Response, error) {
@@ -99,7 +99,7 @@ func TestANameThatResolvesInside(t *testing.T) {
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dns(t, net.IPv4(127, 0, 0, 1))}
 
 	address := "https://hooks.example.com:" + port + "/"
-	c, err := New(Options{Transport: trust})
+	c, err := New(Options{TLS: trust})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestANameThatResolvesInside(t *testing.T) {
 	}
 	for _, allow := range []string{"127.0.0.0/8", "hooks.example.com"} {
 		asked = false
-		if c, err = New(Options{Transport: trust, Allow: []string{allow}}); err != nil {
+		if c, err = New(Options{TLS: trust, Allow: []string{allow}}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := get(t, c, address); err != nil || !asked {
@@ -127,7 +127,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		elsewhere = elsewhere || r.URL.Path != "/"
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 	})
-	c, err := New(Options{Transport: trust, Allow: []string{"127.0.0.1"}})
+	c, err := New(Options{TLS: trust, Allow: []string{"127.0.0.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 type asked struct {
 	command string // as reasons name it: /build
 	jobs    map[string]bool
-	covered map[string]bool // by other jobs that take the same releases back
-	place   *jobs.AskPlace  // of a deploy or a rollback, as the file writes its names
+	covered map[string]bool    // by other jobs that take the same releases back
+	target  *jobs.DeployTarget // of a deploy or a rollback, as the file writes its names
 	back    map[string]*jobs.DeploySpec
 }
 
@@ -32,10 +32,10 @@ func (p *planning) asks() (a *asked, refusal string) {
 		return a, fmt.Sprintf("This commit is behind: %s. Time goes forward; use %s to go back.", p.in.Stale, quote("/rollback "+ask.Deploy.Environment))
 	case ask.Deploy != nil:
 		a.command = "/deploy"
-		return a, p.askPlace(a, *ask.Deploy)
+		return a, p.askDeploy(a, *ask.Deploy)
 	case ask.Rollback != nil:
 		a.command = "/rollback"
-		if refusal := p.askPlace(a, *ask.Rollback); refusal != "" {
+		if refusal := p.askDeploy(a, *ask.Rollback); refusal != "" {
 			return a, refusal
 		}
 		return a, p.askBack(a)
@@ -84,7 +84,7 @@ func (p *planning) askBuild(a *asked, names []string) (refusal string) {
 // command starts it.
 func (j *job) byCommand() bool {
 	t := j.trigger
-	return t != nil && t.command != nil && !t.usual && t.push == nil && t.pull == nil && t.queue == nil && t.release == nil && len(t.tag) == 0 && len(t.label) == 0 &&
+	return t != nil && t.command != nil && !t.byDefault && t.push == nil && t.pull == nil && t.queue == nil && t.release == nil && len(t.tag) == 0 && len(t.label) == 0 &&
 		len(t.schedules) == 0
 }
 
@@ -93,8 +93,8 @@ func (t *trigger) everyday() bool {
 	return t.pull != nil || t.push != nil && (len(t.push.branches) > 0 || len(t.push.tags) == 0)
 }
 
-// askPlace finds the deploy jobs that name an environment, "" for any, and a release, "" for any.
-func (p *planning) askPlace(a *asked, place jobs.AskPlace) (refusal string) {
+// askDeploy finds the deploy jobs that name an environment, "" for any, and a release, "" for any.
+func (p *planning) askDeploy(a *asked, target jobs.DeployTarget) (refusal string) {
 	settings := map[string]*jobs.DeploySpec{}
 	var environments, releases []string
 	for _, j := range p.file.jobs {
@@ -106,15 +106,15 @@ func (p *planning) askPlace(a *asked, place jobs.AskPlace) (refusal string) {
 	if len(settings) == 0 {
 		return "Nothing here is rolled out: no job of the pipeline has a deploy." + p.faultyRollout()
 	}
-	if place.Environment != "" {
-		name, ok := pick(place.Environment, environments)
+	if target.Environment != "" {
+		name, ok := pick(target.Environment, environments)
 		if !ok {
-			return fmt.Sprintf("No job rolls out to %s; %s.%s", quote(place.Environment), thereAre(environments), p.faultyRollout())
+			return fmt.Sprintf("No job rolls out to %s; %s.%s", quote(target.Environment), thereAre(environments), p.faultyRollout())
 		}
-		place.Environment = name
+		target.Environment = name
 	}
 	for name, d := range settings {
-		if place.Environment != "" && !slices.Contains(d.Environments, place.Environment) {
+		if target.Environment != "" && !slices.Contains(d.Environments, target.Environment) {
 			delete(settings, name)
 			continue
 		}
@@ -123,19 +123,19 @@ func (p *planning) askPlace(a *asked, place jobs.AskPlace) (refusal string) {
 		}
 	}
 	slices.Sort(releases)
-	if place.Release != "" {
-		name, ok := pick(place.Release, releases)
+	if target.Release != "" {
+		name, ok := pick(target.Release, releases)
 		if !ok {
-			return fmt.Sprintf("No job rolls out a release %s to %s; %s.", quote(place.Release), place.Environment, thereAre(releases))
+			return fmt.Sprintf("No job rolls out a release %s to %s; %s.", quote(target.Release), target.Environment, thereAre(releases))
 		}
-		place.Release = name
+		target.Release = name
 	}
 	for name, d := range settings {
-		if narrow(d, place); len(d.Helm) > 0 {
+		if narrow(d, target); len(d.Helm) > 0 {
 			a.jobs[name] = true
 		}
 	}
-	a.place = &place
+	a.target = &target
 	return ""
 }
 
@@ -167,7 +167,7 @@ func (p *planning) glance(j *job) spec {
 	if err != nil {
 		return spec{}
 	}
-	settings.complete(usual{run: p.in.Run})
+	settings.complete(defaults{run: p.in.Run})
 	return settings
 }
 
@@ -182,12 +182,12 @@ func (p *planning) faultyRollout() string {
 }
 
 // narrow leaves of a rollout what goes to one environment, and of it one release; "" leaves all.
-func narrow(d *jobs.DeploySpec, place jobs.AskPlace) {
-	if place.Environment != "" {
-		d.Environments = []string{place.Environment}
+func narrow(d *jobs.DeploySpec, target jobs.DeployTarget) {
+	if target.Environment != "" {
+		d.Environments = []string{target.Environment}
 	}
-	if place.Release != "" {
-		d.Helm = slices.DeleteFunc(d.Helm, func(h jobs.HelmSpec) bool { return h.Release != place.Release })
+	if target.Release != "" {
+		d.Helm = slices.DeleteFunc(d.Helm, func(h jobs.HelmSpec) bool { return h.Release != target.Release })
 	}
 }
 
@@ -243,7 +243,7 @@ func pick(word string, names []string) (string, bool) {
 // union adds the names that are known and new.
 func union(list, more []string) []string {
 	for _, name := range more {
-		if known(name) && name != "" && !slices.Contains(list, name) {
+		if resolved(name) && name != "" && !slices.Contains(list, name) {
 			list = append(list, name)
 		}
 	}
@@ -262,5 +262,10 @@ func thereAre(names []string) string {
 	return verb + " " + jobs.Cut(strings.Join(names, ", "), 300)
 }
 
-// quote shows a word of a person's in a comment's Markdown.
-func quote(word string) string { return "`" + strings.ReplaceAll(shorten(word), "`", "'") + "`" }
+// quote shows a word of a person's in a comment's Markdown, shortened.
+func quote(word string) string { return code(shorten(word)) }
+
+// code shows a text as code in Markdown, on one line: nothing in it ends the code before its end.
+func code(text string) string {
+	return "`" + strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "`", "'") + "`"
+}

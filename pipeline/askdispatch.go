@@ -22,7 +22,7 @@ func askedDispatch(in jobs.PlanInput) spec {
 		}
 	}
 	s := spec{dispatch: d}
-	s.complete(usual{run: in.Run})
+	s.complete(defaults{run: in.Run})
 	return s
 }
 
@@ -100,7 +100,7 @@ func checkAsked(in jobs.PlanInput) (s spec, refusal string) {
 }
 
 // plainText reports whether a text can be kept, and can't be taken for one that waits for other jobs.
-func plainText(text string) bool { return utf8.ValidString(text) && known(text) }
+func plainText(text string) bool { return utf8.ValidString(text) && resolved(text) }
 
 // typed is a checked text as a value of the input's type. A number that JSON would write otherwise stays text.
 func (in WorkflowInput) typed(text string) any {

@@ -11,6 +11,10 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
+// soon is how long what is bounded may take. On a quiet machine it takes a small part of it, and without its bound far longer or
+// for ever.
+const soon = time.Minute
+
 func planText(t testing.TB, e event, text string) jobs.Plan {
 	t.Helper()
 	in, _ := e.input(t, map[string][]byte{".slipway.yaml": []byte(text)})
@@ -38,7 +42,7 @@ func TestBounds(t *testing.T) {
 		"list":          {"on: {push: {branches: [" + strings.Repeat("a,", 101) + "]}}\njobs: {a: {build: {}}}", "on.push.branches has 101 entries"},
 		"text":          {"jobs: {a: {build: {target: " + strings.Repeat("x", maxText+1) + "}}}", "more than 4096"},
 		"settings":      {"jobs: {a: {build: {args: {A: " + big + ", B: " + big + ", C: " + big + ", D: " + big + ", E: " + big + "}}}}", "more than 16384"},
-		"all settings":  {manyJobs(100, "{build: {args: {A: "+big[:3500]+"}}}"), "more than 262144 bytes"},
+		"all settings":  {manyJobs(100, "{build: {args: {A: "+big[:3500]+"}}}"), "more than 196608 bytes"},
 		"evaluated":     {"jobs: {a: {build: {args: {A: \"" + strings.Repeat("${{ run.sha }}", 200) + "\"}}}}", "more than 4096"},
 		"expressions":   {manyJobs(100, "{build: {args: {A: \""+strings.Repeat("${{1}}", 21)+"\"}}}"), "more than 2000 expressions"},
 		"long ifs":      {manyJobs(100, "{if: \"true"+strings.Repeat(" ", 1500)+"&& true\", build: {}}"), "bytes of them"},
@@ -50,7 +54,7 @@ func TestBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			plan := planText(t, event{Push: "main"}, tt.text)
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > soon {
 				t.Errorf("took %v", took)
 			}
 			if !strings.Contains(fmt.Sprint(plan.Faults), tt.want) {

@@ -14,7 +14,7 @@ import (
 
 // Bounds of what waits for others.
 const (
-	usualWait       = "1h"
+	defaultWait     = "1h"
 	minWait         = time.Second
 	maxWait         = 24 * time.Hour
 	maxInputs       = 25     // of a dispatch, as GitHub takes them
@@ -40,11 +40,11 @@ var (
 // completeDispatch fills in what a dispatch leaves out, and leaves out what says the same as nothing: this repository, and in it
 // the run's own branch or tag.
 func completeDispatch(d *jobs.DispatchSpec, run jobs.RunInfo) {
-	d.Timeout = cmp.Or(d.Timeout, usualWait)
+	d.Timeout = cmp.Or(d.Timeout, defaultWait)
 	if strings.EqualFold(d.Repository, run.Repository.FullName()) {
 		d.Repository = ""
 	}
-	if known(d.Ref) {
+	if resolved(d.Ref) {
 		d.Ref = bareRef(d.Ref)
 	}
 	if d.Repository == "" && d.Ref == run.DispatchRef() {
@@ -70,7 +70,7 @@ func checkDispatch(d *jobs.DispatchSpec, bad func(at place, format string, args 
 		{"ref", d.Ref, checkRef},
 		{"timeout", d.Timeout, checkWait},
 	} {
-		if p.value == "" && p.key != "workflow" || !known(p.value) {
+		if p.value == "" && p.key != "workflow" || !resolved(p.value) {
 			continue
 		}
 		if message := p.check(p.value); message != "" {
@@ -153,14 +153,14 @@ func checkAwait(a *jobs.AwaitSpec, bad func(at place, format string, args ...any
 		bad(place{"checks"}, "await.checks has %d entries, more than %d", len(a.Checks), maxAwaited)
 	}
 	for i, name := range a.Checks {
-		if !known(name) {
+		if !resolved(name) {
 			continue
 		}
 		if message := checkCheckName(name, a.Checks[:i]); message != "" {
 			bad(place{"checks", i}, "await.checks: %s", message)
 		}
 	}
-	if a.Timeout != "" && known(a.Timeout) {
+	if a.Timeout != "" && resolved(a.Timeout) {
 		if message := checkWait(a.Timeout); message != "" {
 			bad(place{"timeout"}, "await.timeout %s %s", shorten(a.Timeout), message)
 		}

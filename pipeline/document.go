@@ -159,7 +159,7 @@ type Condition string
 // Action is what happened to a pull request.
 type Action string
 
-// actions are those that start jobs. The first four do without a word in the file: they change what should run.
+// actions are those that start jobs. The first four do by default: they change what should run.
 func actions() []string {
 	return []string{"opened", "synchronize", "reopened", "edited", "ready_for_review", "converted_to_draft", "labeled", "unlabeled", "closed"}
 }

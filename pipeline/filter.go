@@ -100,3 +100,9 @@ func MatchAny(patterns []string, name string) (ok bool, pattern string) {
 	}
 	return false, ""
 }
+
+// Allows is MatchAny for who does not ask for the pattern.
+func Allows(patterns []string, name string) bool {
+	ok, _ := MatchAny(patterns, name)
+	return ok
+}

@@ -32,7 +32,7 @@ func (s spec) checkGrant(run jobs.RunInfo, grant jobs.Grant, bad func(at place, 
 // checkEnvironments is checkGrant for a rollout.
 func (s spec) checkEnvironments(run jobs.RunInfo, grant jobs.Grant, bad func(at place, format string, args ...any)) {
 	for i, name := range s.deploy.Environments {
-		if !known(name) {
+		if !resolved(name) {
 			continue
 		}
 		env := slices.IndexFunc(grant.Environments, func(e jobs.EnvironmentGrant) bool { return e.Name == name })
@@ -55,7 +55,7 @@ func (s spec) checkEnvironments(run jobs.RunInfo, grant jobs.Grant, bad func(at 
 
 // imageGrant says why an image may not be pushed, or "".
 func imageGrant(image string, run jobs.RunInfo, grant jobs.Grant) string {
-	if !known(image) {
+	if !resolved(image) {
 		return ""
 	}
 	if image == "" {
@@ -70,7 +70,7 @@ func imageGrant(image string, run jobs.RunInfo, grant jobs.Grant) string {
 		if p.Registry != registry {
 			continue
 		}
-		if ok, _ := MatchAny(p.Names, name); ok {
+		if Allows(p.Names, name) {
 			return ""
 		}
 		granted = append(granted, p.Names...)
@@ -93,7 +93,7 @@ func branchGrant(e jobs.EnvironmentGrant, run jobs.RunInfo) string {
 	case run.Tag != "":
 		return fmt.Sprintf("tag %s may not roll out to %s: %s", shorten(run.Tag), e.Name, only)
 	}
-	if ok, _ := MatchAny(e.Branches, run.Branch); !ok {
+	if !Allows(e.Branches, run.Branch) {
 		return fmt.Sprintf("branch %s may not roll out to %s: %s", shorten(run.Branch), e.Name, only)
 	}
 	return ""
@@ -101,10 +101,10 @@ func branchGrant(e jobs.EnvironmentGrant, run jobs.RunInfo) string {
 
 // namespaceGrant says why a release may not go into its namespace, or "".
 func namespaceGrant(e jobs.EnvironmentGrant, h jobs.HelmSpec, run jobs.RunInfo) string {
-	if !known(h.Namespace) || h.Namespace == "" {
+	if !resolved(h.Namespace) || h.Namespace == "" {
 		return ""
 	}
-	if ok, _ := MatchAny(e.Namespaces, h.Namespace); ok {
+	if Allows(e.Namespaces, h.Namespace) {
 		return ""
 	}
 	return fmt.Sprintf("namespace %s in %s is not granted to %s: the operator grants it %s", shorten(h.Namespace), e.Name, run.Repository.FullName(), jobs.Cut("["+strings.Join(e.Namespaces, ", ")+"]", 200))
@@ -112,7 +112,7 @@ func namespaceGrant(e jobs.EnvironmentGrant, h jobs.HelmSpec, run jobs.RunInfo) 
 
 // workflowGrant says why a workflow may not be dispatched, and which key is to be mended, or "".
 func workflowGrant(d jobs.DispatchSpec, run jobs.RunInfo, grant jobs.Grant) (key, message string) {
-	if !known(d.Repository) {
+	if !resolved(d.Repository) {
 		return "", ""
 	}
 	repository := cmp.Or(d.Repository, run.Repository.FullName())
@@ -121,16 +121,16 @@ func workflowGrant(d jobs.DispatchSpec, run jobs.RunInfo, grant jobs.Grant) (key
 		return "repository", fmt.Sprintf("no workflow of %s may be started by %s: the operator's key workflows grants that", shorten(repository), run.Repository.FullName())
 	}
 	g := grant.Workflows[at]
-	if len(g.Files) > 0 && known(d.Workflow) {
+	if len(g.Files) > 0 && resolved(d.Workflow) {
 		granted := jobs.Cut("["+strings.Join(g.Files, ", ")+"]", 200)
 		if workflowID.MatchString(d.Workflow) {
 			return "workflow", fmt.Sprintf("workflow %s must be named by its file: of %s the operator grants the files %s", d.Workflow, shorten(repository), granted)
 		}
-		if ok, _ := MatchAny(g.Files, d.Workflow); !ok {
+		if !Allows(g.Files, d.Workflow) {
 			return "workflow", fmt.Sprintf("workflow %s of %s is not granted to %s: the operator grants it %s", shorten(d.Workflow), shorten(repository), run.Repository.FullName(), granted)
 		}
 	}
-	if len(g.Refs) == 0 || !known(d.Ref) {
+	if len(g.Refs) == 0 || !resolved(d.Ref) {
 		return "", ""
 	}
 	granted := jobs.Cut("["+strings.Join(g.Refs, ", ")+"]", 200)
@@ -141,7 +141,7 @@ func workflowGrant(d jobs.DispatchSpec, run jobs.RunInfo, grant jobs.Grant) (key
 	if ref == "" {
 		return "ref", fmt.Sprintf("dispatch.ref must be named: the operator lets workflows of %s start only on %s", shorten(repository), granted)
 	}
-	if ok, _ := MatchAny(g.Refs, ref); !ok {
+	if !Allows(g.Refs, ref) {
 		return "ref", fmt.Sprintf("workflows of %s may not be started on %s by %s: the operator grants it %s", shorten(repository), shorten(ref), run.Repository.FullName(), granted)
 	}
 	return "", ""

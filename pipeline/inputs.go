@@ -178,7 +178,7 @@ func (w Workflow) Usage(workflow string) string {
 		line += " " + form
 		list.WriteString("\n- " + quote(in.Name) + ": " + in.about())
 	}
-	text := "Usage: `" + strings.ReplaceAll(jobs.Cut(line, 1500), "`", "'") + "`"
+	text := "Usage: " + code(jobs.Cut(line, 1500))
 	if list.Len() > 0 {
 		text += "\n" + list.String()
 	}

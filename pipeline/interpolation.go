@@ -10,8 +10,8 @@ import (
 // of an expression can hold this character.
 const unresolved = "\x00"
 
-// known reports whether a text has its final value.
-func known(s string) bool { return !strings.Contains(s, unresolved) }
+// resolved reports whether a text has its final value.
+func resolved(s string) bool { return !strings.Contains(s, unresolved) }
 
 // A textExpr is a text with expressions, parsed and checked.
 type textExpr struct {
@@ -98,8 +98,8 @@ func (f *file) scope(j *job) (*scope, error) {
 	return &scope{env: f.envs[key], jobs: f.kinds, needs: j.needs, job: j.name, args: sortedKeys(args), hasArgs: args != nil}, nil
 }
 
-// afford counts an expression, or a text with several, before it is read. It is false from when the file has too many,
-// which is said once.
+// afford counts a text's expressions before they are parsed. It returns false once the file has too many; that is reported
+// once.
 func (f *file) afford(text string) bool {
 	f.exprs += max(strings.Count(text, exprOpen), 1)
 	f.exprBytes += len(text)

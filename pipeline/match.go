@@ -8,14 +8,14 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// usualOn is how reasons name the trigger of a file that has none.
-const usualOn = "the usual on (pull requests, and pushes of the default branch)"
+// defaultTriggers is how reasons name the trigger of a file that has none.
+const defaultTriggers = "the default triggers (pull requests, and pushes to the default branch)"
 
 // An answer is what a trigger says of an event.
 type answer struct {
 	ok  bool
 	why string // a clause
-	// Files is whether changed files have a say: those of the event, for the paths of the trigger and of the job.
+	// files: the event's changed files decide, too, by paths and the job's own paths.
 	files bool
 	paths filter
 	key   string // of paths
@@ -27,7 +27,7 @@ func yes(format string, args ...any) answer {
 	return answer{ok: true, why: fmt.Sprintf(format, args...)}
 }
 
-// with lets changed files have a say.
+// with makes changed files decide, too, by paths.
 func (a answer) with(paths filter, key string) answer {
 	a.files, a.paths, a.key = a.ok, paths, key
 	return a
@@ -116,8 +116,8 @@ func (t *trigger) matchTag(e jobs.Event) answer {
 func (t *trigger) matchRef(e jobs.Event, sort, name string, f filter, others bool, other string) answer {
 	key := map[string]string{"branch": "branches", "tag": "tags"}[sort]
 	switch {
-	case t.usual && sort == "tag":
-		return no("tag %s was pushed, and %s names no tags", shorten(name), usualOn)
+	case t.byDefault && sort == "tag":
+		return no("tag %s was pushed, and %s names no tags", shorten(name), defaultTriggers)
 	case len(f) == 0 && others:
 		return no("%s %s was pushed, and on.push names %s only", sort, shorten(name), other)
 	case len(f) == 0:
@@ -125,12 +125,12 @@ func (t *trigger) matchRef(e jobs.Event, sort, name string, f filter, others boo
 	}
 	ok, pattern := f.match(name, e.Repository.DefaultBranch)
 	switch {
-	case ok && t.usual:
-		return yes("push of the default branch %s matches %s", shorten(name), usualOn)
+	case ok && t.byDefault:
+		return yes("push of the default branch %s matches %s", shorten(name), defaultTriggers)
 	case ok:
 		return yes("push of %s %s matches on.push.%s %s", sort, shorten(name), key, pattern)
-	case t.usual:
-		return no("branch %s does not match %s", shorten(name), usualOn)
+	case t.byDefault:
+		return no("branch %s does not match %s", shorten(name), defaultTriggers)
 	case pattern != "":
 		return no("%s %s is taken out by %s in on.push.%s", sort, shorten(name), pattern, key)
 	}
@@ -203,8 +203,8 @@ func (t *pullTrigger) labelled(e jobs.Event) (label, pattern string) {
 // matchBase holds the branch that a pull request goes into against on.pull_request.branches.
 func (t *trigger) matchBase(e jobs.Event, what string) answer {
 	switch {
-	case t.usual:
-		return yes("%s matches %s", what, usualOn)
+	case t.byDefault:
+		return yes("%s matches %s", what, defaultTriggers)
 	case len(t.pull.branches) == 0:
 		return yes("%s matches on.pull_request", what)
 	}
@@ -241,8 +241,8 @@ func (j *job) matchQueue(e jobs.Event) answer {
 		return no("on names neither merge_group nor pull_request")
 	case len(t.pull.labels) > 0 || !slices.Contains(t.pull.types, "synchronize"):
 		return no("on names no merge_group, and not every push to a pull request starts the job")
-	case t.usual:
-		return yes("%s matches %s, as its pull requests do", what, usualOn).with(nil, "")
+	case t.byDefault:
+		return yes("%s matches %s, as its pull requests do", what, defaultTriggers).with(nil, "")
 	case len(t.pull.branches) == 0:
 		return yes("%s matches on.pull_request, as its pull requests do", what).with(t.pull.paths, "on.pull_request.paths")
 	}

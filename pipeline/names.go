@@ -16,7 +16,6 @@ var (
 	// github.com/distribution/reference: host and port, and the components of a repository's name.
 	hostForm  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:[0-9]{1,5})?$`)
 	imageForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagForm   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	labelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`) // RFC 1123 label, as Kubernetes takes it
 	platform  = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$`)
 	argForm   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -88,24 +87,12 @@ func checkTimeout(s string, least, most time.Duration) string {
 	case err != nil:
 		return "must be a time such as 90s or 5m"
 	case d < least || d > most:
-		return fmt.Sprintf("must be between %s and %s", least, roundly(most))
+		return fmt.Sprintf("must be between %s and %s", jobs.Duration(least), jobs.Duration(most))
 	}
 	return ""
 }
 
-// roundly is a time without parts that are zero: 30m, 24h.
-func roundly(d time.Duration) string {
-	s := d.String()
-	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
-		s = rest + "m"
-	}
-	if rest, ok := strings.CutSuffix(s, "h0m"); ok {
-		s = rest + "h"
-	}
-	return s
-}
-
-// suggest gives "; did you mean …?" when one of the known words is near.
+// suggest returns " (did you mean X?)" when one of the known words is near, or else "".
 func suggest(word string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {

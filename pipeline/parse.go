@@ -56,7 +56,7 @@ func ValidateWith(content []byte, path string, workflow func(name string) (file 
 			continue
 		}
 		s, err := j.spec(j.node.get(string(j.kind)), func(*node, *textExpr) (any, error) { return unresolved, nil })
-		if err != nil || s.dispatch.Repository+s.dispatch.Ref != "" || !known(s.dispatch.Workflow) {
+		if err != nil || s.dispatch.Repository+s.dispatch.Ref != "" || !resolved(s.dispatch.Workflow) {
 			continue
 		}
 		if file, found := workflow(s.dispatch.Workflow); found {
@@ -79,7 +79,7 @@ func parse(content []byte, path string) *file {
 	if root.kind != mapNode {
 		return f
 	}
-	usual := f.readTrigger(root.get("on"), "")
+	on := f.readTrigger(root.get("on"), "")
 	all := root.get("jobs")
 	if all == nil || all.kind != mapNode {
 		return f
@@ -89,7 +89,7 @@ func parse(content []byte, path string) *file {
 	}
 	for _, e := range all.entries {
 		if jobName.MatchString(e.key.text) {
-			f.jobs = append(f.jobs, f.readJob(e, usual))
+			f.jobs = append(f.jobs, f.readJob(e, on))
 		}
 	}
 	f.checkNeeds()
@@ -102,8 +102,8 @@ func newFile(path string) *file {
 }
 
 // readJob takes what can be read of a job. Its form has been checked.
-func (f *file) readJob(e entry, usual *trigger) *job {
-	j := &job{name: e.key.text, line: e.key.line, node: e.val, trigger: usual}
+func (f *file) readJob(e entry, on *trigger) *job {
+	j := &job{name: e.key.text, line: e.key.line, node: e.val, trigger: on}
 	f.report.job = j.name
 	defer func() { f.report.job = "" }()
 	if said := saidKinds(e.val); len(said) == 1 {

@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// CommandPolicy says who may give a command. It replaces the usual rule: read permission for /help, /status and /why,
+// CommandPolicy says who may give a command. It replaces the default rule: read permission for /help, /status and /why,
 // write permission for all others. Whoever fits one of the three may.
 type CommandPolicy struct {
 	// Role is the least role on the repository: read, triage, write, maintain or admin. none lets nobody by role, which
@@ -47,7 +47,7 @@ func builtin(name string) bool {
 	return slices.ContainsFunc(jobs.BuiltinCommands(), func(c [3]string) bool { return c[0] == name })
 }
 
-// Command says who may give a command: what the operator wrote, or else the usual.
+// Command says who may give a command: what the operator wrote, or else the default.
 func (r *Rules) Command(name string) jobs.CommandPolicy {
 	if p, ok := r.commands[name]; ok {
 		return jobs.CommandPolicy{Role: p.Role, Users: slices.Clone(p.Users), Teams: slices.Clone(p.Teams)}

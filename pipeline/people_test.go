@@ -34,7 +34,7 @@ func TestCommandPolicy(t *testing.T) {
 	r := mustCompile(t, peoplePolicy)
 	for name, want := range map[string]jobs.CommandPolicy{
 		"deploy":   {Role: "maintain", Teams: []string{"acme/sre"}, Users: []string{"alice"}},
-		"rollback": {Teams: []string{"acme/sre"}}, // the usual role does not count beside it
+		"rollback": {Teams: []string{"acme/sre"}}, // the default role does not count beside it
 		"cancel":   {},
 		"greet":    {Role: "read"},
 		"build":    {Role: "write"},

@@ -23,7 +23,7 @@ func Plan(in jobs.PlanInput) jobs.Plan {
 		return planDispatch(in)
 	}
 	p := newPlanning(in)
-	if p.nothing() {
+	if p.endsEarly() {
 		return p.plan // what holds back the jobs holds back their faults
 	}
 	p.file.checkExpressions()
@@ -44,7 +44,10 @@ func newPlanning(in jobs.PlanInput) *planning {
 	p.plan.Pipeline = "the default pipeline"
 	if in.HasFile {
 		p.file = parse(in.File, in.Path)
-		p.plan.Pipeline = fmt.Sprintf("%s at %s", in.Path, short(in.SHA))
+		p.plan.Pipeline = in.Path
+		if in.SHA != "" { // which a plan without GitHub may not know
+			p.plan.Pipeline += " at " + short(in.SHA)
+		}
 	}
 	return p
 }
@@ -97,8 +100,9 @@ type verdict struct {
 	runs    bool
 }
 
-// nothing ends the plan before any job's own triggers are looked at.
-func (p *planning) nothing() bool {
+// endsEarly reports whether the plan ends before any trigger is looked at: skip ci, a deleted ref, or neither a pipeline file nor a
+// Dockerfile.
+func (p *planning) endsEarly() bool {
 	in := p.in
 	switch reason := p.skip(); {
 	case reason != "":
@@ -347,10 +351,10 @@ func (p *planning) resolve(j *job, out *jobs.PlannedJob) {
 		p.fault(j, n, "%v", err)
 		return
 	}
-	settings.complete(usual{image: p.in.DefaultImage, run: p.in.Run})
+	settings.complete(defaults{image: p.in.DefaultImage, run: p.in.Run})
 	settings.quarantine(p.in.Run, p.in.Grant)
-	if p.asked != nil && p.asked.place != nil && p.asked.jobs[j.name] {
-		narrow(settings.deploy, *p.asked.place)
+	if p.asked != nil && p.asked.target != nil && p.asked.jobs[j.name] {
+		narrow(settings.deploy, *p.asked.target)
 	}
 	bad := func(at place, format string, args ...any) { p.fault(j, n.at(at), format, args...) }
 	settings.check(bad)
@@ -383,8 +387,8 @@ func (p *planning) record(j *job, out *jobs.PlannedJob, settings spec, waits boo
 		p.fault(j, n, "its settings can't be written down: %v", err)
 	case len(data) > maxSpec:
 		p.fault(j, n, "its settings have %d bytes once evaluated, more than %d", len(data), maxSpec)
-	case p.bytes > maxSpecs:
-		p.fault(j, n, "the settings, needs and ifs of all planned jobs up to this one have more than %d bytes once evaluated", maxSpecs)
+	case p.bytes > jobs.MaxSettings:
+		p.fault(j, n, "the settings, needs and ifs of all planned jobs up to this one have more than %d bytes once evaluated", jobs.MaxSettings)
 	case waits:
 		out.Template = json.RawMessage(data)
 	default:

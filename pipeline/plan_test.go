@@ -18,8 +18,8 @@ import (
 // A case is a txtar file in testdata: an event in a few words, a pipeline file (or none), perhaps an operator's
 // policy and the outputs of jobs, and the plan as readable text. Add a file, run with -update, read what it says.
 
-// usualPolicy is the operator's word where a case brings none.
-const usualPolicy = `
+// defaultPolicy is the operator's word where a case brings none.
+const defaultPolicy = `
 registries:
   registry.example.com: {}
 environments:
@@ -56,11 +56,11 @@ type event struct {
 	Schedule   string   `yaml:"schedule"`
 
 	// What a person asks for, on the event above.
-	Build    *[]string      `yaml:"build"`
-	Deploy   *jobs.AskPlace `yaml:"deploy"`
-	Rollback *jobs.AskPlace `yaml:"rollback"`
-	Command  string         `yaml:"command"`
-	Args     map[string]any `yaml:"args"`
+	Build    *[]string          `yaml:"build"`
+	Deploy   *jobs.DeployTarget `yaml:"deploy"`
+	Rollback *jobs.DeployTarget `yaml:"rollback"`
+	Command  string             `yaml:"command"`
+	Args     map[string]any     `yaml:"args"`
 
 	Dispatch *jobs.AskDispatch `yaml:"dispatch"`
 
@@ -72,7 +72,7 @@ const caseSHA = "0123456789abcdef0123456789abcdef01234567"
 func (e event) input(t testing.TB, files map[string][]byte) (jobs.PlanInput, *Rules) {
 	t.Helper()
 	var policy Policy
-	text := []byte(usualPolicy)
+	text := []byte(defaultPolicy)
 	if own, ok := files["policy.yaml"]; ok {
 		text = own
 	}
@@ -209,7 +209,7 @@ func TestCases(t *testing.T) {
 			}
 			got := show(plan)
 			if outputs, ok := files["outputs"]; ok {
-				got += resolved(t, in, rules, plan, outputs)
+				got += resolvedText(t, in, rules, plan, outputs)
 			}
 			if got == string(files["plan"]) {
 				return
@@ -270,8 +270,8 @@ func show(p jobs.Plan) string {
 	return b.String()
 }
 
-// resolved resolves every planned job that waits for something with the outputs that a case gives its needs.
-func resolved(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan, text []byte) string {
+// resolvedText resolves every planned job that waits for something with the outputs that a case gives its needs.
+func resolvedText(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan, text []byte) string {
 	t.Helper()
 	var outputs map[string]map[string]any
 	if err := yaml.Load(text, &outputs); err != nil {
@@ -304,7 +304,7 @@ func resolved(t *testing.T, in jobs.PlanInput, rules *Rules, plan jobs.Plan, tex
 			continue
 		}
 		fmt.Fprintf(&b, "%s resolved:\n", j.Name)
-		for _, detail := range []struct{ name, value string }{{"hold", r.Hold}, {"awaits", strings.Join(r.Awaits, " ")}, {"skip", r.Skip}, {"fault", r.Fault}, {"spec", string(r.Spec)}} {
+		for _, detail := range []struct{ name, value string }{{"hold", r.Hold}, {"approvals", strings.Join(r.Approvals, " ")}, {"skip", r.Skip}, {"fault", r.Fault}, {"spec", string(r.Spec)}} {
 			if detail.value != "" {
 				fmt.Fprintf(&b, "\t%s: %s\n", detail.name, detail.value)
 			}

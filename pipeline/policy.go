@@ -25,7 +25,7 @@ type Policy struct {
 type RegistryPolicy struct {
 	// Push lists patterns of image names within the registry, in GitHub's filter dialect. ${{ repository.owner }},
 	// ${{ repository.name }} and ${{ repository.full_name }} stand for the repository at hand, in lower case.
-	// Without a word: its own name and what lies below it.
+	// Default: its own name and what lies below it.
 	Push []string `yaml:"push"`
 }
 
@@ -33,9 +33,9 @@ type RegistryPolicy struct {
 type EnvironmentPolicy struct {
 	Clusters     []string `yaml:"clusters"`     // names of the clusters block
 	Repositories []string `yaml:"repositories"` // patterns of owner/name, in any case, that may roll out here; required
-	// Namespaces lists patterns of Kubernetes namespaces. Without a word: ${{ repository.name }}, in lower case.
+	// Namespaces lists patterns of Kubernetes namespaces. Default: ${{ repository.name }}, in lower case.
 	Namespaces []string `yaml:"namespaces"`
-	// Branches lists patterns of branches whose pushes may roll out. Without a word: $default, the default branch.
+	// Branches lists patterns of branches whose pushes may roll out. Default: $default, the default branch.
 	Branches []string `yaml:"branches"`
 	// Approvals says who must approve each commit before it is rolled out here. Without it nobody must.
 	Approvals *ApprovalsPolicy `yaml:"approvals"`
@@ -49,7 +49,7 @@ type EnvironmentPolicy struct {
 
 // RepositoriesPolicy says for whom Slipway acts.
 type RepositoriesPolicy struct {
-	// Allow lists patterns of owner/name, in any case. Without a word all repositories are observed; to run, they
+	// Allow lists patterns of owner/name, in any case. By default all repositories are observed; to run, they
 	// have to be listed.
 	Allow []string `yaml:"allow"`
 	// Mode is observe (decide and explain, start nothing), which is the default, or run.
@@ -73,7 +73,7 @@ type TrustPolicy struct {
 
 // DefaultsPolicy holds what pipelines may leave out.
 type DefaultsPolicy struct {
-	// Image is the usual image of a build, without a tag, such as
+	// Image is the default image of a build, without a tag, such as
 	// registry.example.com/${{ repository.owner }}/${{ repository.name }}.
 	Image string `yaml:"image"`
 }
@@ -101,7 +101,7 @@ func Compile(p Policy, clusters []string) (*Rules, error) {
 		r.environments = append(r.environments, c.environment(name, p.Environments[name], clusters))
 	}
 	r.workflows = c.workflows(p.Workflows)
-	r.allow = c.patterns("repositories.allow", p.Repositories.Allow, false, false)
+	r.allow = c.repositories("repositories.allow", p.Repositories.Allow)
 	c.mode(&r.mode, len(r.allow) > 0)
 	c.run(r, p.Repositories)
 	for _, login := range p.Trust.Bots {
@@ -154,7 +154,7 @@ func (c *compiler) environment(name string, p EnvironmentPolicy, clusters []stri
 	return environmentRule{
 		name:         name,
 		clusters:     slices.Clone(p.Clusters),
-		repositories: c.patterns(key+".repositories", p.Repositories, false, false),
+		repositories: c.repositories(key+".repositories", p.Repositories),
 		namespaces:   c.patterns(key+".namespaces", p.Namespaces, true, false),
 		branches:     c.patterns(key+".branches", p.Branches, true, true),
 		approvals:    c.approvals(key+".approvals", p.Approvals),
@@ -179,7 +179,7 @@ func (c *compiler) mode(mode *jobs.Mode, listed bool) {
 
 // run compiles the repositories that are opted in, and finds those that could never run.
 func (c *compiler) run(r *Rules, p RepositoriesPolicy) {
-	r.run = c.patterns("repositories.run", p.Run, false, false)
+	r.run = c.repositories("repositories.run", p.Run)
 	if p.Mode == jobs.ModeRun && len(p.Run) > 0 {
 		c.fault("repositories.run", "mode: run lets all of allow run; leave this out, or set mode: observe")
 	}
@@ -210,6 +210,34 @@ func (c *compiler) defaultImage(r *Rules, p Policy) {
 	if _, ok := p.Registries[registry]; !ok {
 		c.fault("defaults.image", "%s is not among registries", registry)
 	}
+}
+
+// repositories compiles a list of patterns of owner/name. One that could never fit is a slip: * stops at a /.
+func (c *compiler) repositories(key string, list []string) []patternRule {
+	for _, text := range list {
+		rest := strings.TrimPrefix(text, "!")
+		owner, name, ok := strings.Cut(rest, "/")
+		_, err := parseGlob(rest)
+		if err != nil || strings.Contains(rest, exprOpen) || strings.Contains(rest, "**") || ok && owner != "" && name != "" && !strings.Contains(name, "/") {
+			continue // what is no pattern is said below
+		}
+		c.fault(key, "%q never matches a repository: write acme/*, or ** for all", shorten(text))
+	}
+	return c.patterns(key, list, false, false)
+}
+
+// CheckPatterns says what is wrong with a list of patterns that holds no ${{ }}: all faults joined, each with the key that it is about.
+func CheckPatterns(key string, list []string) error {
+	var c compiler
+	for _, text := range list {
+		if strings.Contains(text, exprOpen) {
+			c.fault(key, "%q: ${{ }} has no meaning here", shorten(text))
+		}
+	}
+	if len(c.faults) == 0 {
+		c.patterns(key, list, false, false)
+	}
+	return errors.Join(c.faults...)
 }
 
 // patterns compiles a list of patterns. templates allows ${{ }}; branches allows $default.

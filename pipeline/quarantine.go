@@ -45,7 +45,7 @@ func (r *Rules) quarantined(repo jobs.Repository) jobs.Grant {
 // name, and the last part of the image's name. Doing it twice changes nothing. Without a quarantine the image keeps its
 // name: it is not pushed.
 func (s spec) quarantine(run jobs.RunInfo, grant jobs.Grant) {
-	if s.build == nil || run.Trust.Level != jobs.Approved || !known(s.build.Image) || s.build.Image == "" {
+	if s.build == nil || run.Trust.Level != jobs.Approved || !resolved(s.build.Image) || s.build.Image == "" {
 		return
 	}
 	for _, p := range grant.Push {

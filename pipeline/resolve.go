@@ -24,15 +24,15 @@ func Resolve(run jobs.Run, job jobs.Job, grant jobs.Grant) (jobs.Resolution, err
 	if err != nil {
 		return jobs.Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
 	}
-	if awaits, hold := awaited(run.RunInfo, *settings.deploy, grant); hold != "" {
-		return jobs.Resolution{Hold: hold, Awaits: awaits}, nil
+	if approvals, hold := missingApprovals(run.RunInfo, *settings.deploy, grant); hold != "" {
+		return jobs.Resolution{Hold: hold, Approvals: approvals}, nil
 	}
 	return answer, nil
 }
 
-// awaited names the environments of a rollout whose approval the run does not have, and says who can give it. What is taken back
+// missingApprovals names the environments of a rollout whose approval the run does not have, and says who can give it. What is taken back
 // waits for nobody.
-func awaited(run jobs.RunInfo, d jobs.DeploySpec, grant jobs.Grant) (awaits []string, sentence string) {
+func missingApprovals(run jobs.RunInfo, d jobs.DeploySpec, grant jobs.Grant) (approvals []string, sentence string) {
 	if d.Rollback != nil {
 		return nil, ""
 	}
@@ -40,15 +40,15 @@ func awaited(run jobs.RunInfo, d jobs.DeploySpec, grant jobs.Grant) (awaits []st
 	for _, name := range d.Environments {
 		for _, e := range grant.Environments {
 			if e.Name == name && e.Approvals.Needed() && !slices.Contains(run.Approved, name) {
-				awaits = append(awaits, name)
+				approvals = append(approvals, name)
 				texts = append(texts, fmt.Sprintf("of %s by %s", name, approvers(e.Approvals)))
 			}
 		}
 	}
-	if len(awaits) == 0 {
+	if len(approvals) == 0 {
 		return nil, ""
 	}
-	return awaits, jobs.Cut("waits for approval "+strings.Join(texts, ", and "), jobs.MaxSummary)
+	return approvals, jobs.Cut("waits for approval "+strings.Join(texts, ", and "), jobs.MaxSummary)
 }
 
 // settle gives a job its settings, or says why it has none.
@@ -94,7 +94,7 @@ func finish(run jobs.Run, job jobs.Job, data []byte, grant jobs.Grant) (jobs.Res
 	if err != nil {
 		return jobs.Resolution{}, fmt.Errorf("resolve job %s: %w", job.Name, err)
 	}
-	settings.complete(usual{run: run.RunInfo})
+	settings.complete(defaults{run: run.RunInfo})
 	settings.quarantine(run.RunInfo, grant)
 	var faults []string
 	bad := func(_ place, format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }

@@ -13,7 +13,7 @@ type target struct{ environment, namespace, release string }
 // askBack makes of the deploy jobs that a rollback is about what takes their releases back. A release that two jobs roll
 // out to one place is taken back once, by the first of them.
 func (p *planning) askBack(a *asked) (refusal string) {
-	place := *p.in.Ask.Rollback
+	want := *p.in.Ask.Rollback
 	a.back, a.covered = map[string]*jobs.DeploySpec{}, map[string]bool{}
 	first := map[target]string{}
 	for _, j := range p.file.jobs {
@@ -21,11 +21,11 @@ func (p *planning) askBack(a *asked) (refusal string) {
 			continue
 		}
 		d := p.peek(j)
-		narrow(d, *a.place)
+		narrow(d, *a.target)
 		if name := unknownPart(d); name != "" {
 			return fmt.Sprintf("The %s of job %s depends on other jobs, so it can't be taken back from here.", name, j.name)
 		}
-		back := &jobs.DeploySpec{Rollback: &jobs.RollbackSpec{Revision: place.Revision}}
+		back := &jobs.DeploySpec{Rollback: &jobs.RollbackSpec{Revision: want.Revision}}
 		covered := 0
 		for _, environment := range d.Environments {
 			for _, h := range d.Helm {
@@ -53,9 +53,9 @@ func (p *planning) askBack(a *asked) (refusal string) {
 		}
 		a.back[j.name] = back
 	}
-	if place.Revision > 0 && len(first) > 1 {
+	if want.Revision > 0 && len(first) > 1 {
 		return fmt.Sprintf("Each release counts its own revisions, and this would take back %d: name one, `/rollback <environment> <release> revision=%d`.",
-			len(first), place.Revision)
+			len(first), want.Revision)
 	}
 	return ""
 }
@@ -63,15 +63,15 @@ func (p *planning) askBack(a *asked) (refusal string) {
 // unknownPart names what of a rollout's places is not known before other jobs have ended, or "".
 func unknownPart(d *jobs.DeploySpec) string {
 	for _, environment := range d.Environments {
-		if !known(environment) {
+		if !resolved(environment) {
 			return "environment"
 		}
 	}
 	for _, h := range d.Helm {
 		switch {
-		case !known(h.Release), h.Release == "":
+		case !resolved(h.Release), h.Release == "":
 			return "release"
-		case !known(h.Namespace), h.Namespace == "":
+		case !resolved(h.Namespace), h.Namespace == "":
 			return "namespace"
 		}
 	}

@@ -109,7 +109,7 @@ func (r *Rules) Grant(run jobs.RunInfo) jobs.Grant {
 	return g
 }
 
-// DefaultImage is the usual image of a repository's builds, in lower case, or "".
+// DefaultImage is the default image of a repository's builds, in lower case, or "".
 func (r *Rules) DefaultImage(repo jobs.Repository) string {
 	if r.image == nil || !usable(repo) {
 		return ""
@@ -137,8 +137,7 @@ func (r *Rules) names(rules []patternRule, repo jobs.Repository) bool {
 	for i, p := range rules {
 		patterns[i] = strings.ToLower(p.literal)
 	}
-	ok, _ := MatchAny(patterns, strings.ToLower(repo.FullName()))
-	return ok
+	return Allows(patterns, strings.ToLower(repo.FullName()))
 }
 
 // expand puts a repository's names into patterns, each as itself and never as a part of the pattern. When one can't

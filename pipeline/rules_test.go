@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -216,5 +217,54 @@ defaults: {image: "nowhere/${{ repository.name }}"}
 	}
 	if _, err := compilePolicy(t, "defaults: {image: r.example.com/x}"); err == nil || !strings.Contains(err.Error(), "not among registries") {
 		t.Errorf("default image on an unknown registry: %v", err)
+	}
+}
+
+// A pattern of repositories that no owner/name can fit is a slip, and not a list that lets nobody do anything.
+func TestRepositoryPatterns(t *testing.T) {
+	compile := func(pattern string) map[string]error {
+		faults := map[string]error{}
+		for key, policy := range map[string]string{
+			"repositories.allow":                "repositories: {allow: [%q]}",
+			"repositories.run":                  "repositories: {run: [%q]}",
+			"environments.e.repositories":       "environments: {e: {clusters: [staging], repositories: [%q]}}",
+			"workflows.acme/tools.repositories": "workflows: {acme/tools: {repositories: [%q]}}",
+		} {
+			_, faults[key] = compilePolicy(t, fmt.Sprintf(policy, pattern))
+		}
+		return faults
+	}
+	for _, pattern := range []string{"*", "acme", "acme*", "/shop", "acme/", "acme/shop/x", "https://github.com/acme/shop"} {
+		for key, err := range compile(pattern) {
+			want := fmt.Sprintf("%s: %q never matches a repository: write acme/*, or ** for all", key, pattern)
+			if err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		}
+	}
+	for _, pattern := range []string{"**", "*/*", "acme/*", "acme/**", "**/shop", "acme**", "*/team-[a-z]+"} {
+		for key, err := range compile(pattern) {
+			if err != nil {
+				t.Errorf("%s refuses %s: %v", key, pattern, err)
+			}
+		}
+	}
+	if _, err := compilePolicy(t, `repositories: {allow: ["**", "!secret"]}`); err == nil || !strings.Contains(err.Error(), `"!secret" never matches`) {
+		t.Errorf("what takes nothing away: %v", err)
+	}
+}
+
+func TestCheckPatterns(t *testing.T) {
+	if err := CheckPatterns("k", []string{"base/**", "!base/secret"}); err != nil {
+		t.Error(err)
+	}
+	for want, list := range map[string][]string{
+		`k: "![!x]/**" can't be used: `: {"base/**", "![!x]/**"},
+		"k: patterns that begin with !": {"!base/**"},
+		"${{ }} has no meaning here":    {"${{ repository.owner }}/**"},
+	} {
+		if err := CheckPatterns("k", list); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v", list, err)
+		}
 	}
 }

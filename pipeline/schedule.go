@@ -112,7 +112,7 @@ func (s Schedule) bounded() error {
 		case next.IsZero() || next.After(end):
 			return nil
 		case next.Sub(last) < leastBetween:
-			return fmt.Errorf("comes every %s at times: leave at least %d minutes between", next.Sub(last), int(leastBetween.Minutes()))
+			return fmt.Errorf("comes every %s at times: leave at least %d minutes between", jobs.Duration(next.Sub(last)), int(leastBetween.Minutes()))
 		}
 		last = next
 	}

@@ -11,11 +11,8 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// Bounds of resolved settings, so that a run's record stays small.
-const (
-	maxSpec  = 16 << 10  // bytes of a job's Spec or Template
-	maxSpecs = 256 << 10 // bytes of all of a plan's, with needs and ifs
-)
+// maxSpec bounds a job's Spec or Template, in bytes. [jobs.MaxSettings] bounds those of all jobs, with needs and ifs.
+const maxSpec = 16 << 10
 
 // A spec is a job's settings, of whichever kind.
 type spec struct {
@@ -74,48 +71,48 @@ func keepsTypes(kind jobs.KindName, key string) bool {
 // A place is a path to a setting within a spec: keys and list indexes.
 type place []any
 
-// Usual values of settings that a file leaves out.
-type usual struct {
+// defaults are the values of settings that a file leaves out, as far as they depend on the run.
+type defaults struct {
 	image string       // defaults.image
-	run   jobs.RunInfo // its repository's name is the usual namespace
+	run   jobs.RunInfo // its repository's name is the default namespace
 }
 
 // complete fills in what the file leaves out, as far as it is known.
-func (s spec) complete(u usual) {
+func (s spec) complete(with defaults) {
 	switch {
 	case s.build != nil:
-		completeBuild(s.build, u)
+		completeBuild(s.build, with)
 	case s.dispatch != nil:
-		completeDispatch(s.dispatch, u.run)
+		completeDispatch(s.dispatch, with.run)
 	case s.await != nil:
-		s.await.Timeout = cmp.Or(s.await.Timeout, usualWait)
+		s.await.Timeout = cmp.Or(s.await.Timeout, defaultWait)
 	default:
-		completeDeploy(s.deploy, u)
+		completeDeploy(s.deploy, with)
 	}
 }
 
-func completeBuild(b *jobs.BuildSpec, u usual) {
+func completeBuild(b *jobs.BuildSpec, with defaults) {
 	if b.Image == "" {
-		b.Image = u.image
+		b.Image = with.image
 	}
 	if b.Context == "" {
 		b.Context = "."
 	}
-	if b.Dockerfile == "" && known(b.Context) {
+	if b.Dockerfile == "" && resolved(b.Context) {
 		b.Dockerfile = path.Join(b.Context, "Dockerfile")
 	}
 }
 
-func completeDeploy(d *jobs.DeploySpec, u usual) {
+func completeDeploy(d *jobs.DeploySpec, with defaults) {
 	for i := range d.Helm {
 		h := &d.Helm[i]
-		if h.Release == "" && known(h.Chart) {
+		if h.Release == "" && resolved(h.Chart) {
 			if name := path.Base(path.Clean(h.Chart)); name != "." && name != "/" {
 				h.Release = name
 			}
 		}
 		if h.Namespace == "" {
-			h.Namespace = strings.ToLower(u.run.Repository.Name)
+			h.Namespace = strings.ToLower(with.run.Repository.Name)
 		}
 		if h.Timeout == "" {
 			h.Timeout = "5m"
@@ -139,20 +136,20 @@ func (s spec) check(bad func(at place, format string, args ...any)) {
 }
 
 func checkBuild(b *jobs.BuildSpec, bad func(at place, format string, args ...any)) {
-	if b.Image != "" && known(b.Image) {
+	if b.Image != "" && resolved(b.Image) {
 		if _, _, err := SplitImage(b.Image); err != nil {
 			bad(place{"image"}, "build.image %s %v", shorten(b.Image), err)
 		}
 	}
 	for _, p := range []struct{ key, value string }{{"context", b.Context}, {"dockerfile", b.Dockerfile}} {
-		if p.value == "" || !known(p.value) {
+		if p.value == "" || !resolved(p.value) {
 			continue
 		}
 		if message := checkPath(p.value); message != "" {
 			bad(place{p.key}, "build.%s %s %s", p.key, shorten(p.value), message)
 		}
 	}
-	if known(b.Target) && strings.ContainsAny(b.Target, " \t\r\n") {
+	if resolved(b.Target) && strings.ContainsAny(b.Target, " \t\r\n") {
 		bad(place{"target"}, "build.target must be the name of one stage")
 	}
 	for _, name := range sortedKeys(b.Args) {
@@ -161,24 +158,27 @@ func checkBuild(b *jobs.BuildSpec, bad func(at place, format string, args ...any
 		}
 	}
 	for i, p := range b.Platforms {
-		if known(p) && !platform.MatchString(p) {
+		if resolved(p) && !platform.MatchString(p) {
 			bad(place{"platforms", i}, "build.platforms: %q is not of the form linux/amd64 or linux/arm/v7", shorten(p))
 		}
 	}
+	if n := len(b.Tags); n > jobs.MaxExtraTags {
+		bad(place{"tags"}, "build.tags has %d entries, more than %d", n, jobs.MaxExtraTags)
+	}
 	for i, tag := range b.Tags {
-		if known(tag) && !tagForm.MatchString(tag) {
-			bad(place{"tags", i}, "build.tags: %q can't be a tag: write at most 128 letters, digits, _ . and -, not beginning with . or -", shorten(tag))
+		if message := jobs.CheckExtraTag(tag); resolved(tag) && message != "" {
+			bad(place{"tags", i}, "build.tags: %s", message)
 		}
 	}
 }
 
 func checkDeploy(d *jobs.DeploySpec, bad func(at place, format string, args ...any)) {
 	for i, name := range d.Environments {
-		if known(name) && !envForm.MatchString(name) {
+		if resolved(name) && !envForm.MatchString(name) {
 			bad(place{"environments", i}, "deploy.environments: %q can't be an environment's name", shorten(name))
 		}
 		for _, before := range d.Environments[:i] {
-			if known(name) && before == name {
+			if resolved(name) && before == name {
 				bad(place{"environments", i}, "deploy.environments names %s twice", shorten(name))
 			}
 		}
@@ -188,7 +188,7 @@ func checkDeploy(d *jobs.DeploySpec, bad func(at place, format string, args ...a
 		h := &d.Helm[i]
 		checkHelm(h, i, d.Rollback != nil, bad)
 		key := h.Namespace + "/" + h.Release
-		if known(key) && h.Namespace != "" && h.Release != "" {
+		if resolved(key) && h.Namespace != "" && h.Release != "" {
 			if seen[key] {
 				bad(place{"helm", i}, "deploy.helm: release %s in namespace %s is here twice", shorten(h.Release), shorten(h.Namespace))
 			}
@@ -200,28 +200,28 @@ func checkDeploy(d *jobs.DeploySpec, bad func(at place, format string, args ...a
 // checkHelm checks one release; one that is taken back has no chart.
 func checkHelm(h *jobs.HelmSpec, i int, back bool, bad func(at place, format string, args ...any)) {
 	at := func(key ...any) place { return append(place{"helm", i}, key...) }
-	if known(h.Chart) && !back {
+	if resolved(h.Chart) && !back {
 		if message := checkPath(h.Chart); message != "" {
 			bad(at("chart"), "deploy.helm.chart %s %s", shorten(h.Chart), message)
 		}
 	}
 	for k, file := range h.ValuesFile {
-		if message := checkPath(file); known(file) && message != "" {
+		if message := checkPath(file); resolved(file) && message != "" {
 			bad(at("values_files", k), "deploy.helm.values_files: %s %s", shorten(file), message)
 		}
 	}
-	if h.Release != "" && known(h.Release) {
+	if h.Release != "" && resolved(h.Release) {
 		// Helm takes at most 53 characters (helm.sh/helm pkg/chart/common/util, ValidateReleaseName).
 		if message := checkLabel(h.Release, 53); message != "" {
-			bad(at("release"), "deploy.helm.release %s %s (without a word it is the chart folder's name)", shorten(h.Release), message)
+			bad(at("release"), "deploy.helm.release %s %s (the default is the chart folder's name)", shorten(h.Release), message)
 		}
 	}
-	if h.Namespace != "" && known(h.Namespace) {
+	if h.Namespace != "" && resolved(h.Namespace) {
 		if message := checkLabel(h.Namespace, 63); message != "" {
-			bad(at("namespace"), "deploy.helm.namespace %s %s (without a word it is the repository's name)", shorten(h.Namespace), message)
+			bad(at("namespace"), "deploy.helm.namespace %s %s (the default is the repository's name)", shorten(h.Namespace), message)
 		}
 	}
-	if h.Timeout != "" && known(h.Timeout) {
+	if h.Timeout != "" && resolved(h.Timeout) {
 		if message := checkTimeout(h.Timeout, minTimeout, maxTimeout); message != "" {
 			bad(at("timeout"), "deploy.helm.timeout %s %s", shorten(h.Timeout), message)
 		}

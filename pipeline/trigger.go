@@ -9,7 +9,7 @@ import (
 
 // A trigger says which events start a job.
 type trigger struct {
-	usual     bool // the file says nothing: pull requests, and pushes of the default branch
+	byDefault bool // the file says nothing: pull requests, and pushes of the default branch
 	own       bool // it is the job's own, not the file's
 	push      *pushTrigger
 	pull      *pullTrigger
@@ -37,14 +37,14 @@ type queueTrigger struct {
 
 type releaseTrigger struct{ prereleases bool }
 
-// usualTypes are what happens to a pull request that starts jobs without a word about types: what changes its head or its base.
-func usualTypes() []string { return actions()[:4] }
+// defaultTypes are what happens to a pull request that starts jobs by default: what changes its head or its base.
+func defaultTypes() []string { return actions()[:4] }
 
 // readTrigger takes an on apart; without one it is the default. It returns nil when the on is not of the right form.
 func (f *file) readTrigger(n *node, job string) *trigger {
 	if n == nil {
 		branch := filter{{text: defaultWord, isDef: true}}
-		return &trigger{usual: true, push: &pushTrigger{branches: branch}, pull: &pullTrigger{types: usualTypes(), drafts: true}}
+		return &trigger{byDefault: true, push: &pushTrigger{branches: branch}, pull: &pullTrigger{types: defaultTypes(), drafts: true}}
 	}
 	if n.kind != mapNode {
 		return nil
@@ -79,7 +79,7 @@ func (f *file) readPull(n *node) *pullTrigger {
 		branches: f.readFilter(n.get("branches"), true),
 		paths:    f.readFilter(n.get("paths"), false),
 		labels:   f.readFilter(n.get("labels"), false),
-		types:    usualTypes(),
+		types:    defaultTypes(),
 		drafts:   true,
 	}
 	var types []string

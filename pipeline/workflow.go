@@ -160,7 +160,7 @@ func Workflows(in jobs.PlanInput) []jobs.WorkflowRef {
 	}
 	var list []jobs.WorkflowRef
 	add := func(s spec) {
-		if s.dispatch == nil || !known(s.dispatch.Workflow+s.dispatch.Repository+s.dispatch.Ref) {
+		if s.dispatch == nil || !resolved(s.dispatch.Workflow+s.dispatch.Repository+s.dispatch.Ref) {
 			return
 		}
 		good := true
@@ -180,7 +180,7 @@ func Workflows(in jobs.PlanInput) []jobs.WorkflowRef {
 		return list
 	}
 	p := newPlanning(in)
-	if !slices.ContainsFunc(p.file.jobs, func(j *job) bool { return j.kind == jobs.KindDispatch }) || p.nothing() {
+	if !slices.ContainsFunc(p.file.jobs, func(j *job) bool { return j.kind == jobs.KindDispatch }) || p.endsEarly() {
 		return nil
 	}
 	p.file.checkExpressions()

@@ -11,8 +11,8 @@ import (
 // files and refs narrow that, too.
 type WorkflowsPolicy struct {
 	Repositories []string `yaml:"repositories"` // patterns of owner/name, in any case, that may start workflows here; required
-	Files        []string `yaml:"files"`        // patterns of workflow files' names, such as "deploy-*.yaml"; without a word all
-	Refs         []string `yaml:"refs"`         // patterns of branches and tags to start them on; without a word all
+	Files        []string `yaml:"files"`        // patterns of workflow files' names, such as "deploy-*.yaml"; default: all
+	Refs         []string `yaml:"refs"`         // patterns of branches and tags to start them on; default: all
 }
 
 // maxRequired is the most checks that an environment can ask for.
@@ -40,7 +40,7 @@ func (c *compiler) workflows(all map[string]WorkflowsPolicy) []workflowRule {
 		if len(p.Repositories) == 0 {
 			c.fault(key+".repositories", "say which repositories may start workflows here, such as [acme/*]")
 		}
-		rule.repositories = c.patterns(key+".repositories", p.Repositories, false, false)
+		rule.repositories = c.repositories(key+".repositories", p.Repositories)
 		for _, list := range []struct {
 			key      string
 			patterns []string

@@ -290,12 +290,7 @@ func (q *Queue) watermark(ctx context.Context, shard int) (watermark, error) {
 
 // setWatermark raises the shard's watermark. It never lowers it: whoever stored a higher one knew it decided.
 func (q *Queue) setWatermark(ctx context.Context, shard int, w watermark) error {
-	facts := Set[watermark](q, factsStream)
-	_, err := facts.Create(ctx, watermarkKey(shard), w)
-	if !errors.Is(err, jobs.ErrExists) {
-		return err
-	}
-	_, err = jobs.Change(ctx, facts, watermarkKey(shard), func(stored *watermark) error {
+	_, err := jobs.Upsert(ctx, Set[watermark](q, factsStream), watermarkKey(shard), func(stored *watermark) error {
 		if stored.Stream.Equal(w.Stream) && stored.Below >= w.Below {
 			return jobs.ErrUnchanged
 		}

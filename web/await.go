@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// The states of a request that is no run, or not yet.
+// The states of a request for which there is no run, or none yet.
 const (
 	StateAccepted jobs.RunState = "accepted" // stored; not decided about yet
 	StateRefused  jobs.RunState = "refused"  // there will be no run, and Sentence says why
@@ -25,14 +25,14 @@ const (
 	waitAgain     = 5 * time.Second // when it waits for as many already
 )
 
-// waits counts who waits for answers of the API, so that machines never take people's live pages away.
+// waits counts the requests that wait for answers of the API, so that machines leave room for people's live pages.
 type waits struct {
 	mu  sync.Mutex
 	all int
 	by  map[string]int // token
 }
 
-// wait counts one who waits, with a token or without, until leave is called. The operator is not counted.
+// wait counts a request as waiting until leave is called, or refuses it when too many wait. The operator's are not counted.
 func (a api) wait(c echo.Context, token *Token) (leave func(), err error) {
 	if a.operator {
 		return func() {}, nil
@@ -47,7 +47,7 @@ func (a api) wait(c echo.Context, token *Token) (leave func(), err error) {
 	case id != "" && w.by[id] >= maxTokenWaits:
 		return nil, tooMany(c, waitAgain, "The token %s waits for %d answers already. Let one end, or ask without waiting.", token.Name, maxTokenWaits)
 	case w.all >= max(a.o.MaxStreams/2, 1):
-		return nil, refuse(http.StatusServiceUnavailable, "Too many wait for answers (%d). Try again in a moment, or ask without waiting.", w.all)
+		return nil, refuse(http.StatusServiceUnavailable, "Too many requests wait for their answers (%d). Try again in a moment, or ask without waiting.", w.all)
 	}
 	if w.by == nil {
 		w.by = map[string]int{}
@@ -66,7 +66,7 @@ func (a api) wait(c echo.Context, token *Token) (leave func(), err error) {
 
 const apiRunPath = "/api/v1/runs/:id"
 
-// RunStatus is the answer of /api/v1/runs/ID: the run, and what a machine that waits for it asks first.
+// RunStatus is the answer of /api/v1/runs/ID: the run, and what matters to a machine that waits for it.
 type RunStatus struct {
 	Run
 	Over bool `json:"over"` // nothing will change any more
@@ -96,8 +96,8 @@ var conclusions = map[jobs.RunState]string{
 // status is where a run stands, or the request for it.
 func (s *Server) status(ctx context.Context, id string, operator bool) (status RunStatus, record RequestRecord, err error) {
 	known := false
-	if s.o.Writing != nil && validKey(id) {
-		record, _, err = s.o.Writing.Requests.Get(ctx, id)
+	if s.o.Submissions != nil && validKey(id) {
+		record, _, err = s.o.Submissions.Requests.Get(ctx, id)
 		if err != nil && !errors.Is(err, jobs.ErrNotFound) {
 			return status, record, fmt.Errorf("look up the request %s: %w", id, err)
 		}
@@ -123,7 +123,7 @@ func (s *Server) status(ctx context.Context, id string, operator bool) (status R
 	return status, record, nil
 }
 
-// beforeRun is a request that has no run, or none yet.
+// beforeRun shows a request for which there is no run, or none yet, in the shape of a run.
 func (s *Server) beforeRun(ctx context.Context, id string, record RequestRecord) (Run, error) {
 	run := Run{
 		ID: id, Repository: record.Repository, Delivery: record.GUID, Event: string(jobs.EventRequest), Created: record.Created,
@@ -143,7 +143,7 @@ func (s *Server) beforeRun(ctx context.Context, id string, record RequestRecord)
 	return run, nil
 }
 
-// isOver is status without all that is shown.
+// isOver reports whether a run exists, and whether it, or the request for it, is over; it reads less than status.
 func (s *Server) isOver(ctx context.Context, id string) (found, over bool, err error) {
 	run, _, err := s.findRun(ctx, id)
 	if err == nil {
@@ -193,6 +193,7 @@ func (a api) run(c echo.Context) error {
 		if status, _, err = a.status(ctx, id, a.operator); err != nil {
 			return err
 		}
+		a.bound(c.Response()) // the time for the answer begins now
 		return c.JSON(http.StatusOK, status)
 	})
 }
@@ -208,7 +209,7 @@ func (s *Server) awaitEnd(ctx context.Context, id string) error {
 		}
 		again := s.pace.sweep
 		if !found {
-			again = s.pace.settle // nobody tells of a refusal
+			again = s.pace.settle // no watch tells of a refusal
 		}
 		timer := time.NewTimer(again)
 		select {
@@ -222,7 +223,7 @@ func (s *Server) awaitEnd(ctx context.Context, id string) error {
 	}
 }
 
-// waitTime is how long the caller has patience.
+// waitTime is how long the caller wants to wait, by the query's "wait".
 func waitTime(c echo.Context) (time.Duration, error) {
 	text := c.QueryParam("wait")
 	if text == "" {
@@ -233,19 +234,4 @@ func waitTime(c echo.Context) (time.Duration, error) {
 		return 0, refuse(http.StatusBadRequest, "wait is a time from 0s to %s, such as 30s.", maxWait)
 	}
 	return wait, nil
-}
-
-// orDelivery shows the delivery of a request that has no run, or none yet: what was decided about it is there.
-func (s *Server) orDelivery(show echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		err := show(c)
-		theirs := (*refusal)(nil)
-		missing := errors.As(err, &theirs) && theirs.status == http.StatusNotFound
-		if id := param(c, "id"); missing && s.o.Writing != nil && validKey(id) {
-			if record, _, unknown := s.o.Writing.Requests.Get(c.Request().Context(), id); unknown == nil {
-				return c.Redirect(http.StatusSeeOther, "/deliveries/"+record.GUID)
-			}
-		}
-		return err
-	}
 }

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -24,7 +26,7 @@ func (o *office) watched() {
 
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	end, tick := time.After(20*time.Second), time.NewTicker(time.Millisecond)
+	end, tick := time.After(soon), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
@@ -151,4 +153,38 @@ func TestWaitingIsBounded(t *testing.T) {
 	if s := read[RunStatus](t, <-answer, 200); s.State != StateAccepted {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestWaitingLongerThanAnAnswerTakes: the time in which the client must take the answer begins when there is one, also when it is an
+// error.
+func TestWaitingLongerThanAnAnswerTakes(t *testing.T) {
+	o := newOffice(t)
+	o.server.pace.answer = 50 * time.Millisecond
+	token := o.token(MayDispatch).Token
+	id := read[RunAccepted](t, o.post(token, hello), 202).ID
+	ts := httptest.NewServer(o.pages)
+	t.Cleanup(ts.Close)
+	once := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // which otherwise asks again when a connection ends
+	wait := func(what string, want int) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, ts.URL+"/api/v1/runs/"+id+"?wait=200ms", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := once.Do(r)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		defer answer.Body.Close()
+		if text, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != want {
+			t.Errorf("%s: %d, %q, %v", what, answer.StatusCode, text, err)
+		}
+	}
+	wait("no end", 200)
+	time.AfterFunc(2*o.server.pace.answer, func() {
+		o.runs.mu.Lock()
+		defer o.runs.mu.Unlock()
+		o.runs.err = errors.New("the store is away")
+	})
+	wait("trouble", 503)
 }

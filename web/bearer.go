@@ -18,7 +18,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// Limits of failed authentication: so many at once from one address, then one more each while.
+// Limits of failed authentication, by address: failBurst at once, then one more every failEvery.
 const (
 	failBurst     = 10
 	failEvery     = 6 * time.Second
@@ -27,14 +27,14 @@ const (
 
 // A throttle limits how often each of many does something, in bounded memory.
 type throttle[K comparable] struct {
-	burst int           // at once
-	every time.Duration // then one more
+	burst int           // so often at once
+	every time.Duration // then once in this time
 
 	mu   sync.Mutex
 	seen *lru.Cache[K, *rate.Limiter]
 }
 
-// newThrottle makes a throttle that remembers so many at a time.
+// newThrottle makes a throttle that remembers the last size of those it saw.
 func newThrottle[K comparable](size, burst int, every time.Duration) *throttle[K] {
 	seen, err := lru.New[K, *rate.Limiter](size)
 	if err != nil {
@@ -43,7 +43,7 @@ func newThrottle[K comparable](size, burst int, every time.Duration) *throttle[K
 	return &throttle[K]{burst: burst, every: every, seen: seen}
 }
 
-// take counts one more time, or tells for how long there may be none.
+// take counts one more time for who. When it was too often it returns how long to wait instead.
 func (t *throttle[K]) take(who K, now time.Time) (wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,14 +58,14 @@ func (t *throttle[K]) take(who K, now time.Time) (wait time.Duration) {
 	return time.Duration((1 - limit.TokensAt(now)) * float64(t.every))
 }
 
-// tooMany refuses what is to be tried again after a time.
+// tooMany refuses with 429, and tells how long to wait.
 func tooMany(c echo.Context, wait time.Duration, format string, args ...any) error {
 	c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	return refuse(http.StatusTooManyRequests, format, args...)
 }
 
-// remote is who asks: the address the connection comes from, or what a proxy on this machine says that it got it from. Of IPv6 it
-// is the network of 64 bits, in which one machine has addresses as it likes.
+// remote is who asks: the address that the connection comes from or, through a proxy on this machine, the one that the proxy names. Of an
+// IPv6 address it is the first 64 bits: one machine may use any address of such a network.
 func remote(r *http.Request) netip.Prefix {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -87,41 +87,48 @@ func remote(r *http.Request) netip.Prefix {
 	return prefix
 }
 
-// bearer returns the token that a request brings, or nil when it brings none. On the admin socket there are none. Only failures are
-// limited: whoever shares an address with somebody who fails, such as all behind one proxy, is let in by a token that works. A
-// secret has 256 bits, so nobody finds one by trying.
+// bearer returns the token that a request brings, or nil for one that needs none to read: it comes from this machine, or by the admin
+// socket. Only failures are limited: whoever shares an address with somebody who fails, such as all behind one proxy, is let in by a
+// token that works. A secret has 256 bits, so nobody finds one by trying.
 func (a api) bearer(c echo.Context) (*Token, error) {
 	r := c.Request()
 	header := r.Header.Get("Authorization")
-	if a.operator || header == "" {
+	switch {
+	case a.operator, header == "" && !fromElsewhere(r):
 		return nil, nil
-	}
-	if a.o.Writing == nil {
+	case header == "":
+		return nil, unauthorized(c, "From elsewhere than the server's own machine, this takes a token: `slipway token create` makes one. Send it as Authorization: Bearer.")
+	case a.o.Submissions == nil:
 		return nil, refuse(http.StatusUnauthorized, "This server knows no tokens.")
 	}
 	scheme, text, _ := strings.Cut(header, " ")
-	token, err := Token{}, errToken
+	token, err := Token{}, errInvalidToken
 	if strings.EqualFold(scheme, "Bearer") {
-		token, err = a.tokens().Know(r.Context(), strings.TrimSpace(text))
+		token, err = a.tokens().Authenticate(r.Context(), strings.TrimSpace(text))
 	}
 	if err == nil {
 		return &token, nil
 	}
-	if !errors.Is(err, errToken) {
+	if !errors.Is(err, errInvalidToken) {
 		return nil, err
 	}
 	if wait := a.failures.take(remote(r), a.o.Now()); wait > 0 {
 		return nil, tooMany(c, wait, "Too many requests with tokens that do not work came from this address.")
 	}
+	return nil, unauthorized(c, "This is no token that works: it is not known, has expired or was revoked.")
+}
+
+// unauthorized refuses a request for want of a token.
+func unauthorized(c echo.Context, detail string) error {
 	c.Response().Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
-	return nil, refuse(http.StatusUnauthorized, "This is no token that works: it is not known, has expired or was revoked.")
+	return refuse(http.StatusUnauthorized, "%s", detail)
 }
 
 func (a api) tokens() Tokens {
-	return Tokens{Records: a.o.Writing.Tokens, Match: a.o.Writing.Match, Now: a.o.Now}
+	return Tokens{Records: a.o.Submissions.Tokens, Match: a.o.Submissions.Match, Now: a.o.Now}
 }
 
-// may refuses what a token's scope does not hold. kind is one of the Mays.
+// may refuses what a token is not allowed to do. kind is one of the May constants.
 func (a api) may(token Token, kind, repository string) error {
 	switch {
 	case !slices.Contains(token.Kinds, kind):
@@ -134,7 +141,7 @@ func (a api) may(token Token, kind, repository string) error {
 	return nil
 }
 
-// mayRead refuses a request whose token does not let it read about a repository. Who brings no token reads what the pages show.
+// mayRead refuses a request that may not read about a repository, "" for about all. See bearer for what needs no token.
 func (a api) mayRead(c echo.Context, repository string) error {
 	token, err := a.bearer(c)
 	if err != nil || token == nil {
@@ -143,17 +150,8 @@ func (a api) mayRead(c echo.Context, repository string) error {
 	return a.may(*token, MayRead, repository)
 }
 
-// ofRepository lets a token read what is narrowed to a repository that it is for.
-func (a api) ofRepository(answer echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if err := a.mayRead(c, c.QueryParam("repository")); err != nil {
-			return err
-		}
-		return answer(c)
-	}
-}
-
-// ofRun lets a token read about a run that it started, or of a repository that it is for, for as long as the answer takes.
+// ofRun lets a token read about a run that it started, or that is of a repository that it may read. The request counts as waiting for
+// as long as the answer takes.
 func (a api) ofRun(answer echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		token, err := a.bearer(c)
@@ -166,7 +164,7 @@ func (a api) ofRun(answer echo.HandlerFunc) echo.HandlerFunc {
 			if err != nil {
 				return err
 			}
-			record, _, err := a.o.Writing.Requests.Get(ctx, id)
+			record, _, err := a.o.Submissions.Requests.Get(ctx, id)
 			if err != nil && !errors.Is(err, jobs.ErrNotFound) {
 				return err
 			}
@@ -183,7 +181,7 @@ func (a api) ofRun(answer echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// mayReadRun refuses what a token neither started nor may read. record is zero for a run that no request started.
+// mayReadRun refuses a run that the token neither started nor may read. record is zero for a run that no request started.
 func (a api) mayReadRun(token Token, record RequestRecord, repository string) error {
 	if record.Token == token.ID {
 		return nil

@@ -78,7 +78,7 @@ func (b *browser) open(t *testing.T, l look) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	t.Cleanup(cancel)
-	ctx, cancelTime := context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancelTime := context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(cancelTime)
 	p := &tab{T: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
@@ -134,7 +134,7 @@ func eval[T any](p *tab, expression string) T {
 // until waits for an expression to become true.
 func (p *tab) until(expression string) {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, soon)
 	defer cancel()
 	for {
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
@@ -402,7 +402,7 @@ func (b *browser) noScript(t *testing.T) {
 	if _, err := s.runs.Update(t.Context(), run.ID, run, revision); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, soon)
 	defer cancel()
 	for {
 		got, err := chromedp.Run(ctx, chromedp.TextContent(chromedp.CSS(".outcome")))
@@ -422,7 +422,7 @@ func (b *browser) complaints(t *testing.T) {
 	p := b.open(t, desktop)
 	p.visit(url)
 	eval[bool](p, `document.body.insertAdjacentHTML("beforeend", '<p style="color:red" onclick="1">x</p>') || true`)
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(soon)
 	for {
 		p.mu.Lock()
 		found := strings.Contains(strings.Join(p.console, "\n"), "Content Security Policy")

@@ -28,7 +28,7 @@ const (
 	CallbackGivenUp   = "given_up"
 )
 
-// A Callback is the wish to be told of a run's end, and how that goes.
+// A Callback is where a run's end is to be posted, and how that goes.
 type Callback struct {
 	URL string `json:"url"` // it may hold a secret, and is not shown
 	CallbackState
@@ -42,7 +42,7 @@ type CallbackState struct {
 	First    time.Time `json:"first,omitzero"`   // attempt
 	Next     time.Time `json:"next,omitzero"`    // attempt
 	Status   int       `json:"status,omitempty"` // of the last answer
-	Error    string    `json:"error,omitempty"`  // why the last attempt was in vain
+	Error    string    `json:"error,omitempty"`  // why the last attempt failed
 	Done     time.Time `json:"done,omitzero"`
 }
 
@@ -61,35 +61,38 @@ const (
 	callbackLongest  = time.Hour
 	callbackAnswer   = 4 << 10 // bytes read of an answer
 	callbacksAtOnce  = 8
-	callbackSweep    = time.Minute // between two looks at a run, in case nobody told of its end
+	callbackSweep    = time.Minute     // between two looks at a run, in case nobody told of its end
+	callbackRelist   = 5 * time.Minute // between two lists of the open callbacks, in case nobody told of a new one
 	// A request without delivery or decision for so long was never accepted.
 	callbackOrphan = time.Hour
 )
 
-// Callbacks tell who asked for it that a run is over, at least once. Only the leader's runs. What is to be told is in the records:
-// nothing is lost when it dies, and what was told without being noted is told again.
+// Callbacks post the end of runs to where it was asked for, at least once each. They run on the leader alone. What is to be posted is in
+// the records: when the leader dies nothing is lost, and a call that was made but not noted is made again.
 type Callbacks struct {
 	s   *Server
 	log *slog.Logger
 
-	first time.Duration // between two attempts; a test has less patience
+	// Times that a test shortens.
+	first  time.Duration // between two attempts
+	relist time.Duration // between two lists of the open callbacks
 }
 
 // Callbacks returns nil when the server takes no requests.
 func (s *Server) Callbacks() *Callbacks {
-	if s.o.Writing == nil {
+	if s.o.Submissions == nil {
 		return nil
 	}
-	return &Callbacks{s: s, log: s.o.Log, first: callbackFirst}
+	return &Callbacks{s: s, log: s.o.Log, first: callbackFirst, relist: callbackRelist}
 }
 
 // An agenda is which requests have an open callback, and when to look at each. Run alone changes it.
 type agenda struct {
 	due  map[string]time.Time
-	busy map[string]bool // looked at now; true: and something happened meanwhile
+	busy map[string]bool // being looked at; true when its run or request changed meanwhile
 }
 
-// start returns a request to look at now, or else when one comes due.
+// start returns a request to look at now; without one, id is "" and next is when to ask again.
 func (a *agenda) start(now time.Time) (id string, next time.Time) {
 	next = now.Add(callbackSweep)
 	for id, at := range a.due {
@@ -107,7 +110,7 @@ func (a *agenda) start(now time.Time) (id string, next time.Time) {
 	return "", next
 }
 
-// heard notes that something happened to a run or, with isNew, to a request.
+// heard notes that a run changed or, with isNew, a request.
 func (a *agenda) heard(id string, isNew bool, now time.Time) {
 	if _, working := a.busy[id]; working {
 		a.busy[id] = true
@@ -116,7 +119,7 @@ func (a *agenda) heard(id string, isNew bool, now time.Time) {
 	}
 }
 
-// looked notes when to look again; 0 for never.
+// looked notes that a request was looked at, and after what time to look again; 0 for never.
 func (a *agenda) looked(id string, again time.Duration, now time.Time) {
 	happened := a.busy[id]
 	delete(a.busy, id)
@@ -139,7 +142,7 @@ func (b *Callbacks) Run(ctx context.Context) {
 	requests, runs, outcomes := make(chan string), make(chan string), make(chan outcome)
 	var working sync.WaitGroup
 	defer working.Wait()
-	working.Go(func() { b.listen(ctx, requests, b.s.o.Writing.Requests.Watch, b.open) })
+	working.Go(func() { b.listen(ctx, requests, b.s.o.Submissions.Requests.Watch, b.open) })
 	working.Go(func() { b.listen(ctx, runs, b.s.o.Runs.Watch, nil) })
 	todo := agenda{due: map[string]time.Time{}, busy: map[string]bool{}}
 	for ctx.Err() == nil {
@@ -169,7 +172,7 @@ func (b *Callbacks) Run(ctx context.Context) {
 	}
 }
 
-// look is Step, whose trouble is tried again.
+// look calls Step; after an error it is called again soon.
 func (b *Callbacks) look(ctx context.Context, id string) time.Duration {
 	again, err := b.Step(ctx, id)
 	if err == nil {
@@ -183,7 +186,7 @@ func (b *Callbacks) look(ctx context.Context, id string) time.Duration {
 
 // open calls each with the requests that have an open callback.
 func (b *Callbacks) open(ctx context.Context, each func(id string) error) error {
-	return b.s.o.Writing.Requests.All(ctx, func(key string, r RequestRecord, _ uint64) error {
+	return b.s.o.Submissions.Requests.All(ctx, func(key string, r RequestRecord, _ uint64) error {
 		if r.Callback == nil || r.Callback.State != CallbackOpen {
 			return nil
 		}
@@ -191,37 +194,30 @@ func (b *Callbacks) open(ctx context.Context, each func(id string) error) error 
 	})
 }
 
-// listen passes on the keys of what changes; and before, of all that is there already.
+// listen passes on the keys of what changes and, where all is not nil, those that all lists.
 func (b *Callbacks) listen(ctx context.Context, to chan<- string, watch func(context.Context) (<-chan string, error),
 	all func(context.Context, func(string) error) error) {
-	send := func(key string) error {
+	send := func(key string) {
 		select {
 		case to <- key:
-			return nil
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
-	for ctx.Err() == nil {
-		changes, err := watch(ctx)
-		if err == nil && all != nil {
-			err = all(ctx, send)
-		}
-		if err != nil && ctx.Err() == nil {
-			b.log.WarnContext(ctx, "can't look for callbacks; trying again", "error", err)
-		}
-		if changes != nil {
-			for key := range changes {
-				_ = send(key)
-			}
-		}
-		_ = pause(ctx, time.Second)
+	f := jobs.Follower{
+		Watch: watch, Changed: send, Every: b.relist,
+		Trouble: func(err error) { b.log.WarnContext(ctx, "can't look for callbacks; trying again", "error", err) },
 	}
+	if all != nil {
+		f.List = func(ctx context.Context) error {
+			return all(ctx, func(key string) error { send(key); return ctx.Err() })
+		}
+	}
+	f.Run(ctx)
 }
 
-// Step does what is due about one request, and says when to look again; 0 for never.
+// Step does what is due about one request's callback, and says after what time to look again; 0 for never.
 func (b *Callbacks) Step(ctx context.Context, id string) (again time.Duration, err error) {
-	record, _, err := b.s.o.Writing.Requests.Get(ctx, id)
+	record, _, err := b.s.o.Submissions.Requests.Get(ctx, id)
 	if errors.Is(err, jobs.ErrNotFound) {
 		return 0, nil
 	}
@@ -248,7 +244,7 @@ func (b *Callbacks) Step(ctx context.Context, id string) (again time.Duration, e
 	if err != nil {
 		return 0, err
 	}
-	token, _, err := b.s.o.Writing.Tokens.Get(ctx, record.Token)
+	token, _, err := b.s.o.Submissions.Tokens.Get(ctx, record.Token)
 	if err != nil && !errors.Is(err, jobs.ErrNotFound) {
 		return 0, fmt.Errorf("look up token %s: %w", record.Token, err)
 	}
@@ -275,13 +271,17 @@ func (b *Callbacks) Step(ctx context.Context, id string) (again time.Duration, e
 			c.Next = now.Add(again)
 		}
 	})
-	if err == nil && again == 0 {
-		b.log.InfoContext(ctx, "called back", "run", id, "status", code, "error", failure)
+	switch {
+	case err != nil || again > 0:
+	case failure == "":
+		b.log.InfoContext(ctx, "called back", "run", id, "status", code)
+	default:
+		b.log.InfoContext(ctx, "gave up a callback", "run", id, "status", code, "error", failure)
 	}
 	return again, err
 }
 
-// orphan gives a callback up whose request was never taken: only its record was stored.
+// orphan gives up the callback of a request that was never accepted: its record was stored, its delivery was not.
 func (b *Callbacks) orphan(ctx context.Context, id, guid string) (time.Duration, error) {
 	_, err := b.s.o.Deliveries.Delivery(ctx, guid)
 	if errors.Is(err, jobs.ErrNotFound) {
@@ -294,7 +294,7 @@ func (b *Callbacks) orphan(ctx context.Context, id, guid string) (time.Duration,
 }
 
 func (b *Callbacks) note(ctx context.Context, id string, edit func(*Callback)) error {
-	_, err := jobs.Change(ctx, b.s.o.Writing.Requests, id, func(r *RequestRecord) error {
+	_, err := jobs.Change(ctx, b.s.o.Submissions.Requests, id, func(r *RequestRecord) error {
 		if r.Callback == nil || r.Callback.State != CallbackOpen {
 			return jobs.ErrUnchanged
 		}
@@ -307,7 +307,7 @@ func (b *Callbacks) note(ctx context.Context, id string, edit func(*Callback)) e
 	return nil
 }
 
-// post tells a run's end. failure is a sentence when that was not taken.
+// post sends a run's end to an address. failure is a sentence unless the answer was 2xx; code is 0 when there was no answer.
 func (b *Callbacks) post(ctx context.Context, address, secret, id string, status RunStatus) (code int, failure string) {
 	body, err := json.Marshal(status)
 	if err != nil {
@@ -323,7 +323,7 @@ func (b *Callbacks) post(ctx context.Context, address, secret, id string, status
 	r.Header.Set("X-Slipway-Delivery", id)
 	r.Header.Set("X-Slipway-Timestamp", stamp)
 	r.Header.Set("X-Slipway-Signature-256", Sign(secret, stamp, body))
-	answer, err := b.s.o.Writing.Outside.Do(r)
+	answer, err := b.s.o.Submissions.Callbacks.Do(r)
 	if err != nil {
 		b.log.InfoContext(ctx, "a callback got no answer", "run", id, "host", r.URL.Host, "error", unaddressed(err))
 		return 0, plainly(err)
@@ -352,8 +352,8 @@ func unaddressed(err error) error {
 	return err
 }
 
-// plainly is why there was no answer, for who chose the address. It tells neither what the name resolves to nor, of a name that leads
-// inside, that there is such a name: who could read that could list the names there are inside.
+// plainly says why there was no answer, to whoever chose the address. It does not tell what the host name resolves to, and says the same
+// of a name inside our network as of one that nobody knows: else one could find out which names there are inside.
 func plainly(err error) string {
 	var wrapped *url.Error
 	var refusal *jobs.Refusal

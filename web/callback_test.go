@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// outsider is the world outside: it answers as told, the last answer over and over.
+// outsider is whoever is called back: it answers as told, the last answer over and over.
 type outsider struct {
 	mu      sync.Mutex
 	answers []int // 0: none comes
@@ -102,15 +103,15 @@ func TestACallback(t *testing.T) {
 		}
 		return again
 	}
-	if again := step(); again != callbackSweep || len(o.outside.called()) != 0 {
-		t.Errorf("before the decision: again in %s, called %d times", again, len(o.outside.called()))
+	if again := step(); again != callbackSweep || len(o.callbacks.called()) != 0 {
+		t.Errorf("before the decision: again in %s, called %d times", again, len(o.callbacks.called()))
 	}
 	run := o.decided(id, jobs.OutcomeRun, "1 job")
-	if again := step(); again != callbackSweep || len(o.outside.called()) != 0 {
-		t.Errorf("before the end: again in %s, called %d times", again, len(o.outside.called()))
+	if again := step(); again != callbackSweep || len(o.callbacks.called()) != 0 {
+		t.Errorf("before the end: again in %s, called %d times", again, len(o.callbacks.called()))
 	}
 	o.finish(run)
-	o.outside.answer(0, 500, 302, 204)
+	o.callbacks.answer(0, 500, 302, 204)
 	for i, want := range []struct {
 		again  time.Duration
 		status int
@@ -133,14 +134,14 @@ func TestACallback(t *testing.T) {
 	if c := o.callback(id); c.State != CallbackDelivered || c.Done.IsZero() {
 		t.Errorf("%+v", c)
 	}
-	if step(); len(o.outside.called()) != 4 {
-		t.Errorf("called %d times", len(o.outside.called()))
+	if step(); len(o.callbacks.called()) != 4 {
+		t.Errorf("called %d times", len(o.callbacks.called()))
 	}
 	doc, err := described()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range o.outside.called() {
+	for _, c := range o.callbacks.called() {
 		stamp := c.header.Get("X-Slipway-Timestamp")
 		if c.header.Get("X-Slipway-Delivery") != id || c.header.Get("X-Slipway-Signature-256") != Sign(token.Callback, stamp, c.body) {
 			t.Errorf("%v", c.header)
@@ -178,13 +179,13 @@ func TestCallbacksThatAreGivenUp(t *testing.T) {
 	b := o.server.Callbacks()
 
 	gone := o.asked(token)
-	o.outside.answer(410)
+	o.callbacks.answer(410)
 	if again, err := b.Step(t.Context(), gone); err != nil || again != 0 || o.callback(gone).State != CallbackGivenUp {
 		t.Errorf("%s %v %+v", again, err, o.callback(gone))
 	}
 
 	day := o.asked(token)
-	o.outside.answer(500)
+	o.callbacks.answer(500)
 	attempts := 0
 	for began := o.clock(); ; attempts++ {
 		again, err := b.Step(t.Context(), day)
@@ -204,20 +205,20 @@ func TestCallbacksThatAreGivenUp(t *testing.T) {
 	}
 
 	// The token expired meanwhile: what it started is told all the same. It was revoked: nothing is.
-	o.outside.answer(204)
+	o.callbacks.answer(204)
 	lasting, revoked := o.token(MayBuild), o.token(MayBuild)
 	one, two := o.asked(lasting), o.asked(revoked)
 	o.later(2 * time.Hour)
 	if _, err := tokens.Revoke(t.Context(), revoked.ID); err != nil {
 		t.Fatal(err)
 	}
-	before := len(o.outside.called())
+	before := len(o.callbacks.called())
 	for _, id := range []string{one, two} {
 		if again, err := b.Step(t.Context(), id); err != nil || again != 0 {
 			t.Errorf("%s %v", again, err)
 		}
 	}
-	if o.callback(one).State != CallbackDelivered || o.callback(two).State != CallbackGivenUp || len(o.outside.called()) != before+1 {
+	if o.callback(one).State != CallbackDelivered || o.callback(two).State != CallbackGivenUp || len(o.callbacks.called()) != before+1 {
 		t.Errorf("%+v\n%+v", o.callback(one), o.callback(two))
 	}
 
@@ -276,7 +277,7 @@ func TestCallbacksRun(t *testing.T) {
 	until(t, "what came later", told(later))
 	stop()
 
-	if n := len(o.outside.called()); n != 2 {
+	if n := len(o.callbacks.called()); n != 2 {
 		t.Errorf("called %d times", n)
 	}
 	// As if the first had died right after the call.
@@ -290,9 +291,71 @@ func TestCallbacksRun(t *testing.T) {
 	stop = run()
 	defer stop()
 	until(t, "the second leader", told(later))
-	if n := len(o.outside.called()); n != 3 {
+	if n := len(o.callbacks.called()); n != 3 {
 		t.Errorf("called %d times", n)
 	}
+}
+
+// unreliable is a set whose lists fail for a while, or whose watches tell of nothing.
+type unreliable struct {
+	jobs.Set[RequestRecord]
+	failing atomic.Int64 // lists still to fail
+	deaf    bool
+}
+
+func (u *unreliable) All(ctx context.Context, each func(string, RequestRecord, uint64) error) error {
+	if u.failing.Add(-1) >= 0 {
+		return errors.New("the store is away")
+	}
+	return u.Set.All(ctx, each)
+}
+
+func (u *unreliable) Watch(ctx context.Context) (<-chan string, error) {
+	changes, err := u.Set.Watch(ctx)
+	if err != nil || !u.deaf {
+		return changes, err
+	}
+	nothing := make(chan string)
+	context.AfterFunc(ctx, func() { close(nothing) })
+	return nothing, nil
+}
+
+// calling runs callbacks until the test ends.
+func (o *office) calling(relist time.Duration) {
+	b := o.server.Callbacks()
+	b.first, b.relist = time.Millisecond, relist
+	ctx, cancel := context.WithCancel(o.t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.Run(ctx)
+	}()
+	o.t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+}
+
+// TestOpenCallbacksAreListedAgain: after the list failed while the watch worked, and now and then, since a watch may miss some.
+func TestOpenCallbacksAreListedAgain(t *testing.T) {
+	t.Run("after trouble", func(t *testing.T) {
+		o := newOffice(t)
+		id := o.asked(o.token(MayBuild))
+		store := &unreliable{Set: o.requests}
+		store.failing.Store(2)
+		o.server.o.Submissions.Requests = store
+		o.calling(callbackRelist)
+		until(t, "the callback", func() bool { return o.callback(id).State == CallbackDelivered })
+		until(t, "one watch of the requests", func() bool { return o.requests.watched() == 1 })
+	})
+	t.Run("now and then", func(t *testing.T) {
+		o := newOffice(t)
+		o.server.o.Submissions.Requests = &unreliable{Set: o.requests, deaf: true}
+		o.calling(10 * time.Millisecond)
+		until(t, "the runs to be watched", func() bool { return o.runs.watched() > 0 })
+		id := o.asked(o.token(MayBuild))
+		until(t, "the callback", func() bool { return o.callback(id).State == CallbackDelivered })
+	})
 }
 
 // TestAVainCallbackTellsNoAddress: who chooses addresses learns neither what names resolve to nor which of them there are inside.

@@ -11,7 +11,7 @@
 // A tour:
 //
 //   - web.go: Options, and the few things this package needs from its surroundings
-//   - guard.go: what every answer must obey: methods, the Host header, headers, errors
+//   - guard.go: what every request must pass and every answer has: methods, the Host header, deadlines, headers, errors
 //   - lookup.go: runs, deliveries and logs out of the stores, in pages and bounded
 //   - shape.go: the JSON shapes; pages are rendered from the same values
 //   - api.go, pages.go, log.go, tail.go: the handlers

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -30,7 +31,7 @@ type Problem struct {
 	Status   int    `json:"status"`
 	Detail   string `json:"detail,omitempty"`   // a sentence for people
 	Instance string `json:"instance,omitempty"` // path of the request
-	// Reference names the server's log line about it, for trouble of ours.
+	// Reference is set when the trouble is the server's own: the line about it in the server's log has the same.
 	Reference string `json:"reference,omitempty"`
 }
 
@@ -53,10 +54,11 @@ func (s *Server) echo() *echo.Echo {
 	return e
 }
 
-// guard is what no request gets around. browsers is set for handlers that browsers reach: there the Host header and
-// where the request comes from are looked at.
+// guard does what no request gets around. browsers is set for handlers that browsers reach: there the Host header, and where the
+// request comes from, are checked.
 func (s *Server) guard(e *echo.Echo, browsers bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.bound(w)
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -66,13 +68,13 @@ func (s *Server) guard(e *echo.Echo, browsers bool) http.Handler {
 		h.Set("Cache-Control", "private, no-cache")
 		answer := func(err error) { s.fail(err, e.NewContext(r, w)) }
 		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !s.takes(r.URL.Path, browsers)):
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !s.acceptsPost(r.URL.Path, browsers)):
 			allow := "GET, HEAD"
-			if s.takes(r.URL.Path, browsers) {
+			if s.acceptsPost(r.URL.Path, browsers) {
 				allow += ", POST"
 			}
 			h.Set("Allow", allow)
-			answer(refuse(http.StatusMethodNotAllowed, "There is nothing to change here; what is answered: %s.", allow))
+			answer(refuse(http.StatusMethodNotAllowed, "This address answers %s only.", allow))
 		case browsers && !s.o.Public && !fromHere(r):
 			answer(refuse(http.StatusForbidden, "These pages are for this machine only. To open them to others set pages_public: true in config.yaml."))
 		case browsers && !s.hostAllowed(r):
@@ -83,29 +85,48 @@ func (s *Server) guard(e *echo.Echo, browsers bool) http.Handler {
 	})
 }
 
-// fromHere reports whether the request came over loopback.
+// fromHere reports whether the request came over loopback: from this machine, or from a proxy on it.
 func fromHere(r *http.Request) bool {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
-// hostAllowed keeps out pages of other sites whose names were made to resolve to this server (DNS rebinding): they
-// carry their own name in the Host header. An IP address can't be rebound, but only ours makes sense.
-func (s *Server) hostAllowed(r *http.Request) bool {
-	host := r.Host
+// fromElsewhere reports whether somebody on another machine may have made the request. One that a proxy on this machine passes on comes
+// over loopback, too, but says so by a header, or asks for the name that the server has outside.
+func fromElsewhere(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
+		if len(r.Header.Values(name)) > 0 {
+			return true
+		}
+	}
+	return !fromHere(r) || !loopback(hostName(r.Host))
+}
+
+// hostName is the name or address in a Host header, without the port.
+func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = hostKey(host)
-	if s.hosts[host] {
+	return hostKey(host)
+}
+
+// loopback reports whether a host is this machine for whoever asks.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// hostAllowed checks the Host header. It keeps out pages of other sites whose names were made to resolve to this server
+// (DNS rebinding): their requests carry the other name. Addresses can't be abused so; of them, the one that the request
+// came to is allowed.
+func (s *Server) hostAllowed(r *http.Request) bool {
+	host := hostName(r.Host)
+	if s.hosts[host] || loopback(host) {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
 		return false
-	}
-	if ip.IsLoopback() {
-		return true
 	}
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	return ok && local.AddrPort().Addr().Unmap() == ip.Unmap()
@@ -115,7 +136,7 @@ func hostKey(host string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
-// panicked is a defect of ours that one request ran into.
+// panicked is the error that a handler's panic becomes.
 type panicked struct {
 	value any
 	stack []byte
@@ -123,7 +144,7 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
 
-// recovered makes an error of a panic.
+// recovered turns a panic into an error.
 func recovered(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
@@ -135,7 +156,13 @@ func recovered(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// bounded gives every request that is no stream an end.
+// bound limits how long the client may take to read the answer, so that one who asks and never reads keeps nothing here. A stream
+// sets the deadline anew with every write. A connection that has no deadlines is a test's.
+func (s *Server) bound(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.pace.answer))
+}
+
+// bounded limits how long an answer that is no stream may take to make.
 func (s *Server) bounded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if streams(c) {
@@ -193,8 +220,9 @@ func (s *Server) fail(err error, c echo.Context) {
 		s.o.Log.Error("answer a request", "path", r.URL.Path, "status", status, "reference", reference, "error", err)
 	}
 	if c.Response().Committed {
-		panic(http.ErrAbortHandler) // too late to say anything, but the client must not take it for the whole
+		panic(http.ErrAbortHandler) // too late for another answer, but the client must see that this one broke off
 	}
+	s.bound(c.Response()) // it may have taken long to get here
 	c.Response().Header().Del("Content-Encoding")
 	if status == http.StatusServiceUnavailable {
 		c.Response().Header().Set("Retry-After", "5")

@@ -1,14 +1,21 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/labstack/echo/v4"
 )
 
 func TestHeaders(t *testing.T) {
@@ -176,5 +183,53 @@ func TestCompression(t *testing.T) {
 	w = ask(t, s.server(t).Pages(), "/runs/none", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") })
 	if w.Code != 404 || w.Header().Get("Content-Encoding") == "gzip" && !strings.HasPrefix(w.Body.String(), "\x1f\x8b") {
 		t.Errorf("an error page says it is compressed and isn't")
+	}
+}
+
+// TestWhoNeverReadsIsLetGo: the answer to somebody who asks and never reads ends in time, whatever it is; and somebody who asked for
+// something long before, on the same connection, has the whole time again.
+func TestWhoNeverReadsIsLetGo(t *testing.T) {
+	server := newWorld().server(t)
+	server.pace.answer = 100 * time.Millisecond
+	e := server.echo()
+	ended := make(chan error, 1)
+	e.GET("/endless", func(c echo.Context) error {
+		c.Response().WriteHeader(http.StatusOK)
+		for piece := make([]byte, 1<<20); ; {
+			if _, err := c.Response().Write(piece); err != nil {
+				ended <- err
+				return nil
+			}
+		}
+	})
+	e.GET("/short", func(c echo.Context) error { return c.String(http.StatusOK, "short") })
+	ts := httptest.NewServer(server.guard(e, true))
+	t.Cleanup(ts.Close)
+	conn, err := net.Dial("tcp", ts.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	lines := bufio.NewReader(conn)
+	for range 3 {
+		fmt.Fprint(conn, "GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		answer, err := http.ReadResponse(lines, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(answer.Body); err != nil || string(text) != "short" {
+			t.Fatalf("%q, %v", text, err)
+		}
+		_ = answer.Body.Close()
+		time.Sleep(server.pace.answer) // the deadline of this answer passes
+	}
+	fmt.Fprint(conn, "GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	select {
+	case err := <-ended:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("ended by %v", err)
+		}
+	case <-time.After(soon):
+		t.Error("the answer is still being written")
 	}
 }

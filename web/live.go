@@ -130,11 +130,11 @@ func (s *Server) live(c echo.Context, serve func(ctx context.Context, st *stream
 	})
 }
 
-// longLived counts and bounds answers that take as long as a job does.
+// longLived serves an answer that may take as long as a job does. It limits how many there are at once, and how long each lives.
 func (s *Server) longLived(c echo.Context, serve func(ctx context.Context) error) error {
 	if n := s.streams.Add(1); n > int64(s.o.MaxStreams) {
 		s.streams.Add(-1)
-		return refuse(http.StatusServiceUnavailable, "Too many live pages are open (%d). This one still shows everything when it is reloaded.", n-1)
+		return refuse(http.StatusServiceUnavailable, "Too many long-lived connections are open (%d). Try again in a moment; reloading a page works.", n-1)
 	}
 	s.o.Metrics.streams.Inc()
 	defer func() {
@@ -147,13 +147,13 @@ func (s *Server) longLived(c echo.Context, serve func(ctx context.Context) error
 	return serve(ctx)
 }
 
-// goneError is a write that the client didn't take.
+// goneError is a write that failed: the client left, or does not read.
 type goneError struct{ error }
 
 func (st *stream) write(text string) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	// The listener's own write timeout is for pages; a stream proves with every write that someone reads it.
+	// Every write of a stream proves that someone reads it, so each gets a deadline of its own.
 	if err := st.rc.SetWriteDeadline(time.Now().Add(st.wait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return &goneError{err}
 	}
@@ -214,7 +214,7 @@ func (s *Server) liveRun(c echo.Context) error {
 			if run.State.Over() {
 				return true, st.send("end", "", last)
 			}
-			tails.begin(ctx, keys) // after the change that the page learns of them by
+			tails.begin(ctx, keys) // after the event by which the page learns of these jobs
 			return false, nil
 		}
 		group.Go(func() error {

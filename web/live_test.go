@@ -17,6 +17,9 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
+// soon is how long a test waits for what happens within moments on a quiet machine.
+const soon = 2 * time.Minute
+
 // event is one server-sent event.
 type event struct{ name, id, data string }
 
@@ -30,7 +33,7 @@ type listener struct {
 // listen opens a stream. The test fails when it takes too long.
 func listen(tb testing.TB, url string, edit ...func(*http.Request)) *listener {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), soon)
 	tb.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -90,7 +93,7 @@ func (l *listener) wants(name string) event {
 func quick(tb testing.TB, w *world, change ...func(*Options)) (*Server, string) {
 	tb.Helper()
 	s := w.server(tb, change...)
-	s.pace = pace{sweep: 20 * time.Millisecond, beat: 10 * time.Millisecond, settle: time.Millisecond, write: 5 * time.Second}
+	s.pace = pace{sweep: 20 * time.Millisecond, beat: 10 * time.Millisecond, settle: time.Millisecond, write: 5 * time.Second, answer: 5 * time.Second}
 	s.hub.retry = 5 * time.Millisecond
 	ts := httptest.NewServer(s.Pages())
 	tb.Cleanup(func() {
@@ -103,7 +106,7 @@ func quick(tb testing.TB, w *world, change ...func(*Options)) (*Server, string) 
 // eventually waits for a condition that another goroutine brings about.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(soon)
 	for !ok() {
 		if time.Now().After(deadline) {
 			tb.Fatalf("never: %s", what)
@@ -188,13 +191,17 @@ func TestStreamsAreCounted(t *testing.T) {
 	listen(t, path).wants("change")
 	listen(t, path).wants("change")
 	contains(t, body(t, server.Metrics(), "/metrics", http.StatusOK), "\nslipway_sse_clients 2\n")
-	res, err := http.Get(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
-		t.Errorf("the third gets %d", res.StatusCode)
+	log := "/runs/" + s.running.ID + "/jobs/image/log"
+	for _, third := range []string{path, url + log + ".txt", url + "/api/v1" + log} {
+		res, err := http.Get(third)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || !strings.Contains(string(text), "long-lived connections are open (2)") {
+			t.Errorf("the third gets %d from %s: %s", res.StatusCode, third, text)
+		}
 	}
 	server.Close()
 	eventually(t, "Close ends all streams", func() bool { return server.streams.Load() == 0 })
@@ -205,7 +212,7 @@ func TestStreamsAreCounted(t *testing.T) {
 func TestStreamOutlivesWriteTimeout(t *testing.T) {
 	s := fillSample(t, newWorld(), time.Now())
 	server := s.server(t)
-	server.pace = pace{sweep: time.Hour, beat: 5 * time.Millisecond, settle: time.Millisecond, write: 5 * time.Second}
+	server.pace = pace{sweep: time.Hour, beat: 5 * time.Millisecond, settle: time.Millisecond, write: 5 * time.Second, answer: 5 * time.Second}
 	const timeout = 100 * time.Millisecond
 	ts := httptest.NewUnstartedServer(server.Pages())
 	ts.Config.WriteTimeout = timeout
@@ -226,13 +233,17 @@ func TestStuckClient(t *testing.T) {
 	server, url := quick(t, s.world)
 	server.pace.write = 50 * time.Millisecond
 	key := jobs.LogKey{Run: s.running.ID, Job: "image", Attempt: 1}
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET /runs/%s/jobs/image/log/live HTTP/1.1\r\nHost: localhost\r\n\r\n", s.running.ID)
-	eventually(t, "the stream is open", func() bool { return server.streams.Load() == 1 })
+	eventually(t, "the stream is open", func() bool { // where all stands still for a moment it may be let go before it spoke
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		fmt.Fprintf(conn, "GET /runs/%s/jobs/image/log/live HTTP/1.1\r\nHost: localhost\r\n\r\n", s.running.ID)
+		status := make([]byte, len("HTTP/1.1 200"))
+		_, err = io.ReadFull(conn, status)
+		return err == nil && string(status) == "HTTP/1.1 200"
+	})
 	line := strings.Repeat("x", 4000)
 	for range 400 {
 		s.logs.print(key, false, line, line, line, line, line, line, line, line)

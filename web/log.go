@@ -19,7 +19,7 @@ import (
 )
 
 // LogEvent is the data of the events of a log stream. Event "lines" carries lines, event "end" says that nothing
-// follows. The event's ID is the number of the last line, from which a client that connects again is served on.
+// follows. The event's ID is the number of its last line; a client that connects again goes on after that.
 type LogEvent struct {
 	First int      `json:"first,omitempty"` // number of the first line, from 1
 	Lines []string `json:"lines,omitempty"` // without escape sequences and other control characters
@@ -59,7 +59,7 @@ func (s *Server) logOf(c echo.Context) (jobs.Run, jobs.Job, jobs.LogKey, error) 
 	if attempt > uint64(newest) {
 		return run, *job, jobs.LogKey{}, refuse(http.StatusNotFound, "The job has had %s so far.", count(newest, "attempt"))
 	}
-	return run, *job, jobs.LogKey{Run: cmp.Or(job.From, run.ID), Job: job.Name, Attempt: int(attempt)}, nil
+	return run, *job, jobs.LogKey{Run: cmp.Or(job.ReusedFrom, run.ID), Job: job.Name, Attempt: int(attempt)}, nil
 }
 
 // logOver reports whether nothing more can come to a log, although no last chunk may ever have been written.
@@ -99,8 +99,8 @@ func (s *Server) readTail(ctx context.Context, key jobs.LogKey, page string, n i
 	return t, nil
 }
 
-// writeRow writes a line of a log with its number, which is a link to it: on the log's page, where page is "", or from
-// elsewhere to there.
+// writeRow writes a line of a log with its number, which is a link to the line. page is the address of the log's page, or
+// "" when the line is written on that page.
 func writeRow(b *bytes.Buffer, page string, number int, text string) {
 	n := strconv.Itoa(number)
 	id := `id="L` + n
@@ -211,8 +211,8 @@ type logPart struct {
 	lines []string
 }
 
-// streamLog sends a log's lines as events, from the one after Last-Event-ID or from the query's "from". Unless tail is
-// 0 it begins with the last so many.
+// streamLog sends a log's lines as events, beginning after the line in Last-Event-ID or with the one in the query's
+// "from". Unless tail is 0, only the last tail lines of what is there are sent before what comes.
 func (s *Server) streamLog(c echo.Context, key jobs.LogKey, tail int, shape func(logPart) LogEvent) error {
 	from, err := number(c, "from")
 	if err != nil {
@@ -239,8 +239,8 @@ func (s *Server) streamLog(c echo.Context, key jobs.LogKey, tail int, shape func
 	})
 }
 
-// followLog calls each with what a log has, or unless tail is 0 with the last so many lines of it, and with what comes
-// to it, until the log or the job ends. beat is called now and then.
+// followLog calls each with the lines that a log has, or with the last tail of them unless tail is 0, and then with new
+// ones as they come, until the log or the job ends. beat is called now and then.
 func (s *Server) followLog(ctx context.Context, key jobs.LogKey, tail int, beat func() error, each func(logPart) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -266,7 +266,7 @@ func (s *Server) followLog(ctx context.Context, key jobs.LogKey, tail int, beat 
 	sweep, beats := time.NewTicker(s.pace.sweep), time.NewTicker(s.pace.beat)
 	defer sweep.Stop()
 	defer beats.Stop()
-	quiet := false // since the job was last looked at and found over
+	quiet := false // the job was over at the last look, and no line has come since
 	for {
 		select {
 		case <-ctx.Done():

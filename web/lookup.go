@@ -30,28 +30,29 @@ func (s *Server) findRun(ctx context.Context, id string) (jobs.Run, uint64, erro
 	return run, revision, nil
 }
 
-// looks is how often a run is read again whose jobs stand otherwise by the time that is looked up.
+// looks bounds how often a run is read again because a job's result was replaced meanwhile.
 const looks = 3
 
-// wholeRun is a run with its results. How a job under way stands is stored anew with every news, and then the run points there.
+// wholeRun is a run with its results. The result of a job under way is replaced whenever there is news of it; the run then points to
+// the new one.
 func (s *Server) wholeRun(ctx context.Context, id string, operator bool) (Run, error) {
 	for look := 1; ; look++ {
 		run, revision, err := s.findRun(ctx, id)
 		if err != nil {
 			return Run{}, err
 		}
-		results, torn, err := s.resultsOf(ctx, run)
+		results, resultReplaced, err := s.resultsOf(ctx, run)
 		if err != nil {
 			return Run{}, err
 		}
-		if !torn || look == looks {
+		if !resultReplaced || look == looks {
 			return s.shapeWholeRun(run, revision, results, operator), nil
 		}
 	}
 }
 
-// resultsOf are the results of a run's jobs, by name. torn tells that one was replaced since the run was read.
-func (s *Server) resultsOf(ctx context.Context, run jobs.Run) (results map[string]jobs.Result, torn bool, err error) {
+// resultsOf are the results of a run's jobs, by name. resultReplaced tells that one was replaced since the run was read.
+func (s *Server) resultsOf(ctx context.Context, run jobs.Run) (results map[string]jobs.Result, resultReplaced bool, err error) {
 	found := make([]*jobs.Result, len(run.Jobs))
 	err = each(ctx, len(run.Jobs), func(ctx context.Context, i int) error {
 		key := run.Jobs[i].ResultKey
@@ -76,10 +77,10 @@ func (s *Server) resultsOf(ctx context.Context, run jobs.Run) (results map[strin
 		if r != nil {
 			results[run.Jobs[i].Name] = *r
 		} else if run.Jobs[i].ResultKey != "" && underway(run.Jobs[i]) {
-			torn = true
+			resultReplaced = true
 		}
 	}
-	return results, torn, nil
+	return results, resultReplaced, nil
 }
 
 // runQuery says which runs a list is about.

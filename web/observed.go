@@ -48,6 +48,9 @@ const (
 
 func (a api) observed(c echo.Context) error {
 	since, repository := a.o.Now().Add(-observedUsually), c.QueryParam("repository")
+	if err := a.mayRead(c, repository); err != nil {
+		return err
+	}
 	if text := c.QueryParam("since"); text != "" {
 		var err error
 		if since, err = time.Parse(time.RFC3339, text); err != nil {
@@ -56,6 +59,12 @@ func (a api) observed(c echo.Context) error {
 	}
 	if err := checkRepository(repository); err != nil {
 		return err
+	}
+	if !a.operator {
+		if !a.observing.TryLock() {
+			return refuse(http.StatusServiceUnavailable, "Such a report is being made for someone else, and there is one at a time. Try again in a moment.")
+		}
+		defer a.observing.Unlock()
 	}
 	report, err := a.observedSince(c.Request().Context(), since.UTC(), repository)
 	if err != nil {

@@ -1,10 +1,13 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,5 +88,49 @@ func TestObservedIsBounded(t *testing.T) {
 	}
 	if got = decode[Observed](t, h, "/api/v1/observed"); !got.Cut || got.Deliveries != maxObserved || len(got.Repositories) != 0 {
 		t.Errorf("%d deliveries, cut %v, %+v", got.Deliveries, got.Cut, got.Repositories)
+	}
+}
+
+// slowDeliveries are listed when the test says so.
+type slowDeliveries struct {
+	*deliveryList
+	asked, answer chan struct{}
+}
+
+func (s slowDeliveries) Deliveries(ctx context.Context, before string, n int) ([]jobs.Delivery, string, error) {
+	s.asked <- struct{}{}
+	select {
+	case <-s.answer:
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+	return s.deliveryList.Deliveries(ctx, before, n)
+}
+
+// TestOneReportAtATime: it looks up thousands of decisions. The operator's socket is not kept waiting by others.
+func TestOneReportAtATime(t *testing.T) {
+	w := newWorld()
+	slow := slowDeliveries{w.deliveries, make(chan struct{}, 4), make(chan struct{})}
+	s := w.server(t, func(o *Options) { o.Deliveries = slow })
+	const path = "/api/v1/observed"
+	codes := make(chan int, 2)
+	begin := func(h http.Handler) {
+		go func() { codes <- ask(t, h, path).Code }()
+		<-slow.asked
+	}
+	begin(s.Pages())
+	if w := ask(t, s.Pages(), path); w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "one at a time") {
+		t.Errorf("a second report: %d %v %s", w.Code, w.Header(), w.Body)
+	}
+	begin(s.API())
+	close(slow.answer)
+	for range 2 {
+		if code := <-codes; code != 200 {
+			t.Errorf("%d", code)
+		}
+	}
+	begin(s.Pages())
+	if code := <-codes; code != 200 {
+		t.Errorf("after the first: %d", code)
 	}
 }

@@ -85,7 +85,7 @@ func conforms(tb testing.TB, r *http.Request, sent []byte, w *httptest.ResponseR
 	}
 	route, parameters := findRoute(doc, like.Method, like.URL.EscapedPath())
 	if route == nil {
-		if w.Code < 400 && r.URL.Path != takeOperatorPath {
+		if w.Code < 400 && r.URL.Path != createOperatorRunPath {
 			tb.Errorf("%s is answered with %d, but is not described", where, w.Code)
 		}
 		return
@@ -147,7 +147,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"RunList": reflect.TypeFor[RunList](), "Run": reflect.TypeFor[RunStatus](), "RequestState": reflect.TypeFor[RequestState](), "Job": reflect.TypeFor[Job](),
 		"DeliveryList": reflect.TypeFor[DeliveryList](), "Delivery": reflect.TypeFor[Delivery](), "Considered": reflect.TypeFor[Considered](),
 		"Annotation": reflect.TypeFor[jobs.Annotation](), "Fault": reflect.TypeFor[jobs.Fault](), "Trust": reflect.TypeFor[jobs.Trust](), "Actor": reflect.TypeFor[jobs.Actor](),
-		"GitHubState": reflect.TypeFor[GitHubState](), "LedgerEntry": reflect.TypeFor[jobs.LedgerEntry](),
+		"GitHubState": reflect.TypeFor[GitHubState](), "RateLimitState": reflect.TypeFor[jobs.RateLimitState](),
 		"Observed": reflect.TypeFor[Observed](), "ObservedRepository": reflect.TypeFor[ObservedRepository](),
 	} {
 		var described []string

@@ -14,7 +14,7 @@ type runsPage struct {
 	RunList
 	Query  runQuery
 	States []jobs.RunState
-	Held   []jobs.LedgerEntry // by GitHub's limits
+	Held   []jobs.RateLimitState // by GitHub's limits
 }
 
 func (s *Server) listRuns(c echo.Context) error {
@@ -72,6 +72,21 @@ func (s *Server) showRun(c echo.Context) error {
 		p.Live, p.Refresh = "/runs/"+url.PathEscape(run.ID)+"/live", 5
 	}
 	return s.render(c, http.StatusOK, "run", p)
+}
+
+// orDelivery answers for a request that has no run, or none yet, with its delivery's page: what was decided about it is there.
+func (s *Server) orDelivery(show echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		err := show(c)
+		theirs := (*refusal)(nil)
+		missing := errors.As(err, &theirs) && theirs.status == http.StatusNotFound
+		if id := param(c, "id"); missing && s.o.Submissions != nil && validKey(id) {
+			if record, _, unknown := s.o.Submissions.Requests.Get(c.Request().Context(), id); unknown == nil {
+				return c.Redirect(http.StatusSeeOther, "/deliveries/"+record.GUID)
+			}
+		}
+		return err
+	}
 }
 
 type logPage struct {

@@ -373,7 +373,7 @@ func TestAttemptsAndWishes(t *testing.T) {
 	}
 	d.Run.ID, d.Run.Root, d.Run.Attempt, d.Run.Asked = "r-again", s.green.ID, 2, &asked
 	run := s.add(t, "issue_comment", d, func(r *jobs.Run) {
-		r.Jobs[0].Taken, r.Jobs[0].From, r.Jobs[0].State, r.Jobs[0].Started = true, s.green.ID, jobs.JobSucceeded, time.Now()
+		r.Jobs[0].Reused, r.Jobs[0].ReusedFrom, r.Jobs[0].State, r.Jobs[0].Started = true, s.green.ID, jobs.JobSucceeded, time.Now()
 	})
 	h := s.server(t).Pages()
 	page := body(t, h, "/runs/"+run.ID, http.StatusOK)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -22,22 +23,22 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// Writing is what the API takes requests with.
-type Writing struct {
+// Submissions is what the API needs to take requests for runs.
+type Submissions struct {
 	Tokens   jobs.Set[Token]
 	Requests jobs.Set[RequestRecord] // by run ID
 	Accept   jobs.Acceptor
 	// Match reports whether a name passes a list of patterns in GitHub's dialect, and which of them decided.
-	Match func(patterns []string, name string) (ok bool, pattern string)
-	URL   func(run string) string // where people see a run
-	// Outside carries callbacks.
-	Outside Outside
+	Match     func(patterns []string, name string) (ok bool, pattern string)
+	URL       func(run string) string // where people see a run
+	Callbacks CallbackClient
 }
 
-// Outside reaches addresses that others chose, and refuses those that lie inside.
-type Outside interface {
-	// Check says what is wrong with an address by itself, as a *jobs.Refusal, or nothing.
+// A CallbackClient sends requests to addresses that others chose, and refuses those inside our own network.
+type CallbackClient interface {
+	// Check says what is wrong with the text of an address, as a *jobs.Refusal. It looks nothing up.
 	Check(address string) error
+	// Do sends a request. What may not be reached is a *jobs.Refusal.
 	Do(r *http.Request) (*http.Response, error)
 }
 
@@ -45,11 +46,11 @@ const (
 	maxRequest = 64 << 10 // bytes of a request's body
 	maxKey     = 200      // bytes of an idempotency key
 
-	// keyLife is for how long a key's repetition is answered with its run. Decisions are kept for a day longer: a key never starts
-	// a second run.
+	// keyLife is how long after its first use a key is answered with the same run. Decisions are kept for a day longer, so that a
+	// key never starts a second run.
 	keyLife = 34 * 24 * time.Hour
 
-	// So many runs a token may ask for at once, then one more each while.
+	// A token may ask for askBurst runs at once, then for one more every askEvery.
 	askBurst = 60
 	askEvery = time.Second
 )
@@ -86,7 +87,7 @@ type CommandRequest struct {
 	Args map[string]scalar `json:"args,omitempty"`
 }
 
-// CallbackDestination is where the run's end is to be told.
+// CallbackDestination is where the run's end is to be posted.
 type CallbackDestination struct {
 	URL string `json:"url"`
 }
@@ -117,7 +118,7 @@ func texts(values map[string]scalar) map[string]string {
 	return out
 }
 
-// request is what is planned. by is who asks.
+// request is what the leader is asked to plan, and the kind that a token needs for it. by is who asks.
 func (r RunRequest) request(by string) (q jobs.Request, kind string) {
 	q = jobs.Request{Repository: r.Repository, Ref: r.Ref, By: by, Build: r.Build, Deploy: r.Deploy}
 	var words []string
@@ -178,51 +179,49 @@ type RunAccepted struct {
 	Links map[string]string `json:"links"` // self and wait, in this API
 }
 
-// A wish is a request with who asks.
-type wish struct {
-	RunRequest
-	key   string // makes the same wish the same run; "" for one that is never the same
-	by    string // such as "token nightly"
-	token *Token // nil for the operator
+// A runSubmission is the body of a request for a run, and what was made of it.
+type runSubmission struct {
+	body    RunRequest
+	request jobs.Request // what body asks for, checked; its By is who asks, such as "token nightly"
+	kind    string       // what a token must be allowed for this, one of the May constants
+	key     string       // asked for again with the same key, it is the same run; "" when it is a new one every time
+	token   *Token       // nil for the operator
+}
+
+// submission checks the body of a request. by is who asks.
+func submission(body RunRequest, by, key string, token *Token) (runSubmission, error) {
+	request, kind := body.request(by)
+	return runSubmission{body, request, kind, key, token}, refused(request.Check())
 }
 
 // accept stores a request, so that the leader carries it out. When it returns without an error the request is on disk. repeated
 // means that it was asked for before, with the same key.
-func (s *Server) accept(ctx context.Context, w wish) (accepted RunAccepted, repeated bool, err error) {
-	if s.o.Writing == nil {
-		return accepted, false, refuse(http.StatusNotFound, "This server takes no requests.")
-	}
-	q, _ := w.request(w.by)
-	if err := q.Check(); err != nil {
-		return accepted, false, refused(err)
-	}
-	record := RequestRecord{By: w.by, What: q.What, Repository: q.Repository, Created: s.o.Now().UTC()}
+func (s *Server) accept(ctx context.Context, r runSubmission) (accepted RunAccepted, repeated bool, err error) {
+	q := r.request
+	record := RequestRecord{By: q.By, What: q.What, Repository: q.Repository, Created: s.o.Now().UTC()}
 	asker := "operator"
-	if w.token != nil {
-		record.Token, asker, q.Scope = w.token.ID, "token "+w.token.ID, w.token.scope()
+	if r.token != nil {
+		record.Token, asker, q.Scope = r.token.ID, "token "+r.token.ID, r.token.scope()
 	}
-	if w.Callback != nil {
-		if w.token == nil {
-			return accepted, false, refuse(http.StatusBadRequest, "Only what a token asks for is called back about: it signs the call.")
+	if to := r.body.Callback; to != nil {
+		if r.token == nil {
+			return accepted, false, refuse(http.StatusBadRequest, "A callback takes a request with a token, whose secret signs it.")
 		}
-		if err := s.o.Writing.Outside.Check(w.Callback.URL); err != nil {
+		if err := s.o.Submissions.Callbacks.Check(to.URL); err != nil {
 			return accepted, false, refused(err)
 		}
-		record.Callback = newCallback(w.Callback.URL)
+		record.Callback = newCallback(to.URL)
 	}
-	if w.key == "" {
-		w.key = rand.Text()
-	}
-	if record.Digest, err = digestOf(w.RunRequest); err != nil {
+	if record.Digest, err = digestOf(r.body); err != nil {
 		return accepted, false, err
 	}
-	record.GUID = jobs.RequestGUID(asker, w.key)
+	record.GUID = jobs.RequestGUID(asker, cmp.Or(r.key, rand.Text()))
 	id := jobs.RunID(record.GUID)
 	// The record comes first: what it says of the key must stand before anything can start.
-	_, err = s.o.Writing.Requests.Create(ctx, id, record)
+	_, err = s.o.Submissions.Requests.Create(ctx, id, record)
 	if repeated = errors.Is(err, jobs.ErrExists); repeated {
 		var known RequestRecord
-		known, _, err = s.o.Writing.Requests.Get(ctx, id)
+		known, _, err = s.o.Submissions.Requests.Get(ctx, id)
 		switch {
 		case err != nil:
 		case known.Digest != record.Digest:
@@ -238,14 +237,15 @@ func (s *Server) accept(ctx context.Context, w wish) (accepted RunAccepted, repe
 	if err := s.deliver(ctx, q, record.GUID, repeated); err != nil {
 		return accepted, false, err
 	}
-	s.o.Log.InfoContext(ctx, "a run was asked for", "run", id, "by", w.by, "repository", q.Repository, "repeated", repeated)
+	s.o.Log.InfoContext(ctx, "a run was asked for", "run", id, "by", q.By, "repository", q.Repository, "repeated", repeated)
 	self := "/api/v1/runs/" + id
 	return RunAccepted{
-		ID: id, State: StateAccepted, URL: s.o.Writing.URL(id), Links: map[string]string{"self": self, "wait": self + "?wait=60s"},
+		ID: id, State: StateAccepted, URL: s.o.Submissions.URL(id), Links: map[string]string{"self": self, "wait": self + "?wait=60s"},
 	}, repeated, nil
 }
 
-// deliver stores the request's delivery. Of one that came before it may be that nothing but the record was stored.
+// deliver stores the request's delivery. It also does so for a repeated request that nothing was decided about: the first time, the
+// server may have stopped after storing the record.
 func (s *Server) deliver(ctx context.Context, q jobs.Request, guid string, repeated bool) error {
 	if repeated {
 		if decision, err := s.decision(ctx, guid); err != nil || decision != nil {
@@ -256,13 +256,13 @@ func (s *Server) deliver(ctx context.Context, q jobs.Request, guid string, repea
 	if err != nil {
 		return err
 	}
-	if _, err := s.o.Writing.Accept.Accept(ctx, d); err != nil {
+	if _, err := s.o.Submissions.Accept.Accept(ctx, d); err != nil {
 		return fmt.Errorf("store the delivery %s: %w", guid, err)
 	}
 	return nil
 }
 
-// digestOf tells one request from another, whatever its white space.
+// digestOf is the same for requests that differ only in white space or in the order of fields.
 func digestOf(r RunRequest) (string, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -272,7 +272,7 @@ func digestOf(r RunRequest) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// refused turns a refusal of another package into an answer.
+// refused turns another package's refusal into an answer for whoever asked. Other errors, and nil, stay as they are.
 func refused(err error) error {
 	if r := (*jobs.Refusal)(nil); errors.As(err, &r) {
 		return refuse(http.StatusBadRequest, "%s", r.Sentence)
@@ -280,45 +280,45 @@ func refused(err error) error {
 	return err
 }
 
-// What takes requests, on the pages and on the admin socket.
+// Where runs are asked for by POST.
 const (
-	takePath         = "/api/v1/runs"
-	takeOperatorPath = "/api/v1/requests"
+	createRunPath         = "/api/v1/runs"     // on the pages' listener, with a token
+	createOperatorRunPath = "/api/v1/requests" // on the admin socket
 )
 
-// takes reports whether something is asked for at a path by POST. Nothing else changes anything.
-func (s *Server) takes(path string, browsers bool) bool {
-	return s.o.Writing != nil && (browsers && path == takePath || !browsers && path == takeOperatorPath)
+// acceptsPost reports whether a path answers POST. Nothing else changes anything.
+func (s *Server) acceptsPost(path string, browsers bool) bool {
+	return s.o.Submissions != nil && (browsers && path == createRunPath || !browsers && path == createOperatorRunPath)
 }
 
-// take answers POST /api/v1/runs.
-func (a api) take(c echo.Context) error {
+// createRun answers POST /api/v1/runs.
+func (a api) createRun(c echo.Context) error {
 	token, err := a.bearer(c)
 	switch {
 	case err != nil:
 		return err
 	case token == nil:
-		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
-		return refuse(http.StatusUnauthorized, "Starting something takes a token: `slipway token create` makes one. Send it as Authorization: Bearer.")
+		return unauthorized(c, "Starting something takes a token: `slipway token create` makes one. Send it as Authorization: Bearer.")
 	}
 	if wait := a.asks.take(token.ID, a.o.Now()); wait > 0 {
 		return tooMany(c, wait, "The token %s asks for more than %d runs a minute.", token.Name, time.Minute/askEvery)
 	}
-	w := wish{token: token, by: "token " + token.Name}
-	if w.key, err = readRequest(c, &w.RunRequest); err != nil {
+	var body RunRequest
+	key, err := readRequest(c, &body)
+	if err != nil {
 		return err
 	}
-	q, kind := w.request(w.by)
-	if err := q.Check(); err != nil {
-		return refused(err)
-	}
-	if err := a.may(*token, kind, w.Repository); err != nil {
+	r, err := submission(body, "token "+token.Name, key, token)
+	if err != nil {
 		return err
 	}
-	if q.Command != nil && len(token.Commands) > 0 && !slices.Contains(token.Commands, q.Command.Name) {
-		return refuse(http.StatusForbidden, "The token %s is not for the command %s, but for %s.", token.Name, q.Command.Name, strings.Join(token.Commands, ", "))
+	if err := a.may(*token, r.kind, body.Repository); err != nil {
+		return err
 	}
-	return a.answer(c, w)
+	if command := body.Command; command != nil && len(token.Commands) > 0 && !slices.Contains(token.Commands, command.Name) {
+		return refuse(http.StatusForbidden, "The token %s is not for the command %s, but for %s.", token.Name, command.Name, strings.Join(token.Commands, ", "))
+	}
+	return a.answer(c, r)
 }
 
 // OperatorRequest is the body of POST /api/v1/requests on the admin socket.
@@ -327,18 +327,22 @@ type OperatorRequest struct {
 	By string `json:"by"` // who runs the command, as far as the machine knows
 }
 
-// takeOperator answers POST /api/v1/requests: who may open the socket needs no token.
-func (a api) takeOperator(c echo.Context) error {
+// createOperatorRun answers POST /api/v1/requests: who may open the socket needs no token.
+func (a api) createOperatorRun(c echo.Context) error {
 	var body OperatorRequest
 	key, err := readRequest(c, &body)
 	if err != nil {
 		return err
 	}
-	return a.answer(c, wish{RunRequest: body.RunRequest, key: key, by: "operator " + jobs.Cut(body.By, 100)})
+	r, err := submission(body.RunRequest, "operator "+jobs.Cut(body.By, 100), key, nil)
+	if err != nil {
+		return err
+	}
+	return a.answer(c, r)
 }
 
-func (a api) answer(c echo.Context, w wish) error {
-	accepted, repeated, err := a.accept(c.Request().Context(), w)
+func (a api) answer(c echo.Context, r runSubmission) error {
+	accepted, repeated, err := a.accept(c.Request().Context(), r)
 	if err != nil {
 		return err
 	}
@@ -358,7 +362,7 @@ func readRequest(c echo.Context, request any) (key string, err error) {
 	if key, err = idempotencyKey(r.Header); err != nil {
 		return "", err
 	}
-	// Whoever sends it a byte at a time is not waited for. A connection that can't be told so is a test's.
+	// Nobody is waited for who sends it a byte at a time. A connection that has no deadlines is a test's.
 	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(pageTimeout))
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
 	switch {

@@ -48,13 +48,13 @@ func (b *inbox) fail(err error) {
 // office is a world whose API takes requests.
 type office struct {
 	*world
-	t        testing.TB
-	inbox    *inbox
-	tokens   *set[Token]
-	requests *set[RequestRecord]
-	outside  *outsider
-	server   *Server
-	pages    http.Handler
+	t         testing.TB
+	inbox     *inbox
+	tokens    *set[Token]
+	requests  *set[RequestRecord]
+	callbacks *outsider
+	server    *Server
+	pages     http.Handler
 
 	mu  sync.Mutex
 	now time.Time
@@ -62,15 +62,15 @@ type office struct {
 
 func newOffice(t testing.TB, change ...func(*Options)) *office {
 	o := &office{
-		world: newWorld(), t: t, inbox: &inbox{}, tokens: newSet[Token](), requests: newSet[RequestRecord](), outside: &outsider{},
+		world: newWorld(), t: t, inbox: &inbox{}, tokens: newSet[Token](), requests: newSet[RequestRecord](), callbacks: &outsider{},
 		now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 	}
 	o.server = o.world.server(t, append([]func(*Options){func(options *Options) {
 		options.Now = o.clock
-		options.Writing = &Writing{Tokens: o.tokens, Requests: o.requests, Accept: o.inbox, Match: globs, Outside: o.outside,
+		options.Submissions = &Submissions{Tokens: o.tokens, Requests: o.requests, Accept: o.inbox, Match: globs, Callbacks: o.callbacks,
 			URL: func(run string) string { return "https://slipway.example.com/runs/" + run }}
 	}}, change...)...)
-	o.server.pace = pace{sweep: 20 * time.Millisecond, beat: time.Second, settle: 5 * time.Millisecond, write: time.Second}
+	o.server.pace = pace{sweep: 20 * time.Millisecond, beat: time.Second, settle: 5 * time.Millisecond, write: time.Second, answer: 5 * time.Second}
 	o.pages = o.server.Pages()
 	return o
 }
@@ -304,7 +304,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	if w := o.post(all, hello, func(r *http.Request) { r.URL.Path = "/runs" }); w.Code != 405 {
 		t.Errorf("a page takes a POST: %d", w.Code)
 	}
-	if w := o.post(all, hello, func(r *http.Request) { r.URL.Path = takeOperatorPath }); w.Code != 405 {
+	if w := o.post(all, hello, func(r *http.Request) { r.URL.Path = createOperatorRunPath }); w.Code != 405 {
 		t.Errorf("the pages take what is the operator's: %d", w.Code)
 	}
 }
@@ -391,7 +391,7 @@ func TestAnOldKeyStartsNothing(t *testing.T) {
 func TestTheOperatorNeedsNoToken(t *testing.T) {
 	o := newOffice(t)
 	send := func(body string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(http.MethodPost, takeOperatorPath, strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, createOperatorRunPath, strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		o.server.API().ServeHTTP(w, r)

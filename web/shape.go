@@ -68,7 +68,7 @@ type Job struct {
 	Needs   []string      `json:"needs,omitempty"`
 	State   jobs.JobState `json:"state"`
 	Attempt int           `json:"attempt"`
-	// Underway is set while the job's work goes on outside, as in a workflow run that it follows. Its state is "running" then,
+	// Underway is set while the job's work goes on elsewhere, as in a workflow run that it follows. Its state is "running" then,
 	// Waiting says in a line how it stands, and of a single run Details and Outputs say what is known so far.
 	Underway bool `json:"underway,omitempty"`
 	// Awaits are the environments that somebody must approve before it goes on: of a held job, and of one under way, on GitHub.
@@ -163,7 +163,7 @@ func (s *Server) shapeRun(r jobs.Run, revision uint64) Run {
 			Name: j.Name, Kind: j.Kind, Needs: j.Needs, State: j.Seen(), Attempt: max(j.Attempt, 1), Waiting: j.Waiting,
 			NotBefore: j.NotBefore, Troubles: j.Troubles, Started: j.Started, Finished: j.Finished,
 			Seconds: seconds(j.Started, j.Finished, now), Summary: j.Summary, Line: j.Line,
-			Underway: underway(j), Awaits: j.Awaits, Stopping: stopping(r, j),
+			Underway: underway(j), Awaits: j.Approvals, Stopping: stopping(r, j),
 		}
 		if v.Jobs[i].Underway { // whether a worker looks at news for a moment is not worth telling
 			v.Jobs[i].NotBefore = time.Time{}
@@ -178,7 +178,7 @@ func (s *Server) shapeRun(r jobs.Run, revision uint64) Run {
 	return v
 }
 
-// underway reports whether a job's work goes on outside, so that it needs no worker until there is news.
+// underway reports whether a job's work goes on elsewhere, so that it needs no worker until there is news.
 func underway(j jobs.Job) bool { return j.Parked && !j.State.Over() }
 
 // stopping is why a job is being stopped that has something at work; "" when it is not.

@@ -28,7 +28,8 @@ type tail struct {
 
 func tailID(key jobs.LogKey) string { return "tail-" + key.Job + "-" + strconv.Itoa(key.Attempt) }
 
-// tailed are the logs whose last lines a run's page shows. Of a job under way outside it shows how that stands.
+// tailed are the logs whose last lines a run's page shows. A job whose work goes on elsewhere has none: the page shows how
+// that stands instead.
 func tailed(r Run) (keys []jobs.LogKey) {
 	for _, j := range r.Jobs {
 		if j.State == jobs.JobRunning && !j.Underway && !j.Started.IsZero() && len(keys) < maxTails {
@@ -100,8 +101,8 @@ func (t *tailer) begin(ctx context.Context, keys []jobs.LogKey) {
 	}
 }
 
-// send tells all of the last lines whenever there are new ones, until the log ends. That is little, and whoever missed
-// some or heard them before, as after a broken connection, is right again.
+// send sends the last lines whenever there are new ones, until the log ends. It is all of them every time: they are few,
+// and a page that missed some, as after a broken connection, is right again.
 func (t *tailer) send(ctx context.Context, key jobs.LogKey) error {
 	page := logPath(key.Run, key.Job, 0)
 	var rows []string

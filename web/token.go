@@ -17,14 +17,14 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// The kinds of a token. The first three are kinds of jobs: it may ask for them, and nothing that it asks for runs jobs of others,
-// except that jobs of the kind await go without saying.
+// What a token may do: its kinds. The first three are kinds of jobs. A token may start jobs of its kinds only, and a run that would have
+// jobs of others is refused; jobs of the kind await need none.
 const (
 	MayDispatch = string(jobs.KindDispatch)
 	MayBuild    = string(jobs.KindBuild)
 	MayDeploy   = string(jobs.KindDeploy)
-	MayCommand  = "command" // give commands of the pipeline's, whose jobs are of the token's kinds
-	MayRead     = "read"    // also what the token did not start
+	MayCommand  = "command" // give commands that the pipeline declares; their jobs, too, must be of the token's kinds
+	MayRead     = "read"    // read also what the token did not start
 )
 
 var tokenKinds = []string{MayDispatch, MayBuild, MayDeploy, MayCommand, MayRead}
@@ -64,7 +64,7 @@ func (t TokenInfo) State(now time.Time) string {
 	return "active"
 }
 
-// A Token is the record of one: what it may do, and how it is known again. The token itself is not kept.
+// A Token is the record of a token: what it may do, and how it is recognized. The token itself is not kept.
 type Token struct {
 	TokenInfo
 	Hash string `json:"hash"` // SHA-256 of the secret, in hex
@@ -73,7 +73,7 @@ type Token struct {
 	Callback string `json:"callback,omitempty"`
 }
 
-// scope is what requests with the token may start.
+// scope is what a run that the token asks for may consist of.
 func (t Token) scope() *jobs.Scope {
 	s := &jobs.Scope{Commands: t.Commands}
 	for _, kind := range t.Kinds {
@@ -116,7 +116,7 @@ var (
 	commandName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`) // as pipelines declare them
 )
 
-// Create makes a token. What can't be made is a *jobs.Refusal.
+// Create makes a token. The error is a *jobs.Refusal when the request asks for one that can't be.
 func (t Tokens) Create(ctx context.Context, r TokenRequest) (NewToken, error) {
 	now := t.Now().UTC()
 	if err := r.check(now); err != nil {
@@ -224,7 +224,7 @@ func (t Tokens) List(ctx context.Context) ([]TokenInfo, error) {
 	return list, nil
 }
 
-// Revoke ends a token at once. One that is revoked already stays as it is; jobs.ErrNotFound is answered for one that is none.
+// Revoke ends a token at once. One that is revoked already stays as it is. The error is jobs.ErrNotFound when there is no such token.
 func (t Tokens) Revoke(ctx context.Context, id string) (TokenInfo, error) {
 	if !validKey(id) {
 		return TokenInfo{}, jobs.ErrNotFound
@@ -257,14 +257,14 @@ func hash(secret string) string {
 // tokenText is what a token looks like: its ID, and the secret.
 var tokenText = regexp.MustCompile(`^slp_([a-z0-9]{8,20})_([0-9a-f]{64})$`)
 
-// errToken is answered for whatever is no token that works: why not is nobody's business.
-var errToken = errors.New("no token that works")
+// errInvalidToken is returned for every token that does not work; the reason is not told.
+var errInvalidToken = errors.New("no token that works")
 
-// Know returns the token of that text if it works now; errToken if it doesn't, whatever the reason.
-func (t Tokens) Know(ctx context.Context, text string) (Token, error) {
+// Authenticate returns the token that text belongs to, or errInvalidToken.
+func (t Tokens) Authenticate(ctx context.Context, text string) (Token, error) {
 	parts := tokenText.FindStringSubmatch(text)
 	if parts == nil {
-		return Token{}, errToken
+		return Token{}, errInvalidToken
 	}
 	token, _, err := t.Records.Get(ctx, parts[1])
 	if err != nil && !errors.Is(err, jobs.ErrNotFound) {
@@ -273,10 +273,10 @@ func (t Tokens) Know(ctx context.Context, text string) (Token, error) {
 	same := subtle.ConstantTimeCompare([]byte(hash(parts[2])), []byte(token.Hash)) == 1 // never with the empty hash of a missing one
 	now := t.Now()
 	if !same || token.State(now) != "active" {
-		return Token{}, errToken
+		return Token{}, errInvalidToken
 	}
 	if now.Sub(token.Used) >= usedEvery {
-		// Who can't note it lets the token work all the same.
+		// The token works even when this can't be noted.
 		_, _ = jobs.Change(ctx, t.Records, token.ID, func(token *Token) error {
 			if now.Sub(token.Used) < usedEvery {
 				return jobs.ErrUnchanged

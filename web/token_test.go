@@ -28,13 +28,13 @@ func TestATokensLife(t *testing.T) {
 		"none": "", "another secret": text[:len(text)-1] + flip(text[len(text)-1]), "another ID": strings.Replace(text, made.ID, "abcdefghabcd", 1),
 		"cut": text[:len(text)-2], "upper case": strings.ToUpper(text), "a record's key": "slp_../../x_" + strings.Repeat("0", 64), "its hash": "slp_" + made.ID + "_" + record.Hash,
 	} {
-		if _, err := tokens.Know(t.Context(), wrong); !errors.Is(err, errToken) {
+		if _, err := tokens.Authenticate(t.Context(), wrong); !errors.Is(err, errInvalidToken) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// Its use is noted, but not every time.
 	used := func() time.Time {
-		if _, err := tokens.Know(t.Context(), text); err != nil {
+		if _, err := tokens.Authenticate(t.Context(), text); err != nil {
 			t.Fatal(err)
 		}
 		record, _, err := o.tokens.Get(t.Context(), made.ID)
@@ -49,7 +49,7 @@ func TestATokensLife(t *testing.T) {
 		t.Errorf("used %v, then %v", first, second)
 	}
 	o.later(30 * time.Minute) // the end of its hour
-	if _, err := tokens.Know(t.Context(), text); !errors.Is(err, errToken) {
+	if _, err := tokens.Authenticate(t.Context(), text); !errors.Is(err, errInvalidToken) {
 		t.Errorf("expired: %v", err)
 	}
 	fresh := o.token(MayBuild)
@@ -57,7 +57,7 @@ func TestATokensLife(t *testing.T) {
 	if err != nil || info.State(o.clock()) != "revoked" {
 		t.Errorf("%+v: %v", info, err)
 	}
-	if _, err := tokens.Know(t.Context(), fresh.Token); !errors.Is(err, errToken) {
+	if _, err := tokens.Authenticate(t.Context(), fresh.Token); !errors.Is(err, errInvalidToken) {
 		t.Errorf("revoked: %v", err)
 	}
 	if record, _, _ := o.tokens.Get(t.Context(), fresh.ID); record.Callback != "" {
@@ -131,7 +131,7 @@ func TestFailedAuthenticationIsLimited(t *testing.T) {
 		"the same":              {bad, "192.0.2.1", 429},
 		"the same, malformed":   {"x", "192.0.2.1", 429},
 		"the same, a good one":  {good, "x, 192.0.2.1", 200},
-		"the same, none":        {"", "192.0.2.1", 200},
+		"the same, none":        {"", "192.0.2.1", 401},
 		"another":               {good, "192.0.2.1, 192.0.2.2", 200},
 		"a wrong one elsewhere": {bad, "2001:db8::1", 401},
 	} {
@@ -161,7 +161,7 @@ func (l *lookups) Get(ctx context.Context, key string) (Token, uint64, error) {
 func TestWhatIsNoTokenReachesNoStore(t *testing.T) {
 	o := newOffice(t)
 	seen := &lookups{Set: o.tokens}
-	o.server.o.Writing.Tokens = seen
+	o.server.o.Submissions.Tokens = seen
 	for _, text := range []string{"x", "slp_", "slp_abcdefgh_short", "slp_abc.defgh_" + strings.Repeat("0", 64), "slp_" + strings.Repeat("a", 21) + "_" + strings.Repeat("0", 64)} {
 		o.get(text, "/api/v1/runs?repository=acme/shop")
 	}
@@ -198,6 +198,7 @@ func TestWhatATokenReads(t *testing.T) {
 		"one delivery":                    {reader.Token, "/api/v1/deliveries/" + run.Delivery, 200},
 		"one delivery, without the right": {starter.Token, "/api/v1/deliveries/" + run.Delivery, 403},
 		"limits":                          {reader.Token, "/api/v1/github", 403},
+		"limits, of one repository":       {reader.Token, "/api/v1/github?repository=acme/shop", 403},
 		"observed":                        {reader.Token, "/api/v1/observed?repository=acme/shop", 200},
 		"a wrong token":                   {"x", "/api/v1/", 200}, // the index tells nothing
 		"a wrong token on a run":          {"x", "/api/v1/runs/" + id, 401},
@@ -205,6 +206,66 @@ func TestWhatATokenReads(t *testing.T) {
 	} {
 		if w := o.get(c.token, c.path); w.Code != c.want {
 			t.Errorf("%s: %d, want %d: %s", name, w.Code, c.want, w.Body)
+		}
+	}
+}
+
+// TestReadingFromElsewhereTakesAToken: on every address of the API that tells anything, also for whoever a proxy on this machine lets
+// through, and with pages that are open to all. Only this machine itself, and the operator's socket, read without.
+func TestReadingFromElsewhereTakesAToken(t *testing.T) {
+	o := newOffice(t, func(o *Options) { o.Public = true })
+	token := o.token(MayDispatch, MayRead).Token
+	id := read[RunAccepted](t, o.post(token, hello), 202).ID
+	run := o.decided(id, jobs.OutcomeRun, "1 job")
+	o.logs.print(jobs.LogKey{Run: id, Job: "image", Attempt: 1}, true, "hello")
+	of := "?repository=acme/shop"
+	from := func(address, host string) func(*http.Request) {
+		return func(r *http.Request) { r.RemoteAddr, r.Host = address, host }
+	}
+	const here = "127.0.0.1:50000"
+	ways := map[string]struct {
+		edit func(*http.Request)
+		open bool
+	}{
+		"this machine":               {from(here, "localhost:8081"), true},
+		"this machine, by IPv6":      {from("[::1]:50000", "[::1]:8081"), true},
+		"a proxy here":               {header("X-Forwarded-For", "192.0.2.1"), false},
+		"a proxy here, by RFC 7239":  {header("Forwarded", "for=192.0.2.1"), false},
+		"a proxy here, by RFC 9110":  {header("Via", "1.1 proxy"), false},
+		"a proxy here, for the name": {from(here, "slipway.example.com"), false},
+		"a proxy here, empty":        {header("X-Forwarded-For", ""), false},
+		"another machine":            {from("192.0.2.1:50000", "localhost:8081"), false},
+		"another machine's proxy": {func(r *http.Request) {
+			from("10.0.0.9:50000", "slipway.example.com")(r)
+			header("X-Forwarded-For", "127.0.0.1")(r)
+		}, false},
+	}
+	for name, way := range ways {
+		for _, path := range []string{
+			"/api/v1/runs", "/api/v1/runs" + of, "/api/v1/runs/" + id, "/api/v1/runs/" + id + "?wait=1ms", "/api/v1/runs/" + id + "/jobs/image/log",
+			"/api/v1/deliveries", "/api/v1/deliveries" + of, "/api/v1/deliveries/" + run.Delivery, "/api/v1/github", "/api/v1/observed", "/api/v1/observed" + of,
+			"/api/v1/runs/r-nothing", "/api/v1/runs/r-nothing/jobs/image/log", "/api/v1/deliveries/" + guid(1),
+		} {
+			w := o.get("", path, way.edit)
+			switch refused := w.Code == 401 && w.Header().Get("WWW-Authenticate") != ""; {
+			case way.open && w.Code != 200 && w.Code != 404, !way.open && !refused:
+				t.Errorf("%s, without a token: %s: %d %s", name, path, w.Code, w.Body)
+			case !way.open && strings.Contains(w.Body.String(), "hello"):
+				t.Errorf("%s: %s tells something: %s", name, path, w.Body)
+			}
+		}
+		for path, want := range map[string]int{
+			"/api/v1/runs" + of: 200, "/api/v1/runs/" + id: 200, "/api/v1/runs/" + id + "/jobs/image/log": 200, "/api/v1/deliveries/" + run.Delivery: 200,
+		} {
+			if w := o.get(token, path, way.edit); w.Code != want {
+				t.Errorf("%s, with a token: %s: %d, want %d", name, path, w.Code, want)
+			}
+		}
+		// What tells nothing, and what people see who passed the proxy's own sign-in.
+		for _, path := range []string{"/api/v1/", "/api/v1/openapi.json", "/", "/runs/" + id, "/runs/" + id + "/jobs/image/log", "/runs/" + id + "/jobs/image/log.txt", "/deliveries"} {
+			if w := o.get("", path, way.edit); w.Code != 200 {
+				t.Errorf("%s: %s: %d", name, path, w.Code)
+			}
 		}
 	}
 }

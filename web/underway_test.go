@@ -85,7 +85,7 @@ func TestPageOfAJobUnderWay(t *testing.T) {
 func TestPageOfAnApprovalOnGitHub(t *testing.T) {
 	w := newWorld()
 	run := w.follows(t, 1, func(j *jobs.Job) {
-		j.Awaits, j.Waiting = []string{"production", `<b>"x`}, "CI: waits for approval of production on GitHub"
+		j.Approvals, j.Waiting = []string{"production", `<b>"x`}, "CI: waits for approval of production on GitHub"
 	})
 	h := w.server(t).Pages()
 	page := body(t, h, "/runs/"+run.ID, http.StatusOK)

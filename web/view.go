@@ -227,7 +227,7 @@ func ansi(line string) template.HTML {
 // prose is a sentence in which `words between backquotes` are code.
 func prose(sentence string) template.HTML {
 	parts := strings.Split(sentence, "`")
-	if len(parts)%2 == 0 { // one that has no partner stays as it is
+	if len(parts)%2 == 0 { // a backquote without a partner stays as it is
 		last := len(parts) - 1
 		parts = append(parts[:last-1], parts[last-1]+"`"+parts[last])
 	}
@@ -266,7 +266,7 @@ func value(v any) string {
 	return string(text)
 }
 
-// address is an output that leads somewhere: its name ends in _url, and it is a web address. Else it is "".
+// address is an output's value when that is a link: its name ends in _url, and it is a web address. Otherwise it is "".
 func address(name string, v any) string {
 	text, ok := v.(string)
 	if !ok || !strings.HasSuffix(name, "_url") || !isWeb(text) {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,21 +71,21 @@ type Options struct {
 	Hosts []string
 	// GitHubURL is where links to repositories, commits and pull requests point. Default: https://github.com.
 	GitHubURL string
-	// Public allows requests that don't come from this machine. Until there is sign-in, whoever reaches the pages
-	// reads everything on them.
+	// Public opens the pages to requests that don't come from this machine. Until there is sign-in, whoever reaches the
+	// pages reads everything on them. The API always takes a token from elsewhere.
 	Public bool
 	// Version is shown in the pages' footer and in slipway_build_info.
 	Version string
 	Checks  []Check // asked by /readyz; optional
-	// Ledger tells what may still be asked of GitHub, what is held back first. Optional.
-	Ledger  func() []jobs.LedgerEntry
-	Metrics *Metrics // what /metrics shows; default: a new set
+	// RateLimits tells what may still be asked of GitHub, what is held back first. Optional.
+	RateLimits func() []jobs.RateLimitState
+	Metrics    *Metrics // what /metrics shows; default: a new set
 	// MaxStreams bounds how many live connections are open at once. Machines that wait get no more than half of them. Default 256.
 	MaxStreams int
-	// Writing is what the API takes requests with; without it, it is for reading only.
-	Writing *Writing
-	Log     *slog.Logger     // default: none
-	Now     func() time.Time // default: time.Now
+	// Submissions is what the API takes requests for runs with. Optional: without it, the API only reads.
+	Submissions *Submissions
+	Log         *slog.Logger     // default: none
+	Now         func() time.Time // default: time.Now
 }
 
 // A Server answers for everything this package shows. It is made by New and safe for concurrent use.
@@ -103,7 +104,8 @@ type Server struct {
 	failures  *throttle[netip.Prefix] // of authentication, by address
 	asks      *throttle[string]       // for runs, by token
 	waits     waits
-	describes []byte // openapi.yaml as JSON
+	observing sync.Mutex // held while a report of what was observed is made
+	describes []byte     // openapi.yaml as JSON
 }
 
 // Limits of what one answer holds.
@@ -112,19 +114,20 @@ const (
 	scanLimit   = 300 // entries looked at for a filtered list
 	maxActive   = 200 // runs shown as active at once
 	maxLogLines = 5000
-	pageTimeout = 15 * time.Second
-	streamLife  = time.Hour // a client connects again by itself
+	pageTimeout = 15 * time.Second // for making an answer that is no stream; as long again for the client to take it
+	streamLife  = time.Hour        // a client connects again by itself
 )
 
-// pace is the rhythm of live connections.
+// pace is how long things take on a connection. A test is in more of a hurry.
 type pace struct {
-	sweep  time.Duration // between looks at the record, in case nobody told of a change
+	sweep  time.Duration // of a stream: between looks at the record, in case nobody told of a change
 	beat   time.Duration // between signs of life, so that nothing on the way gives up
 	settle time.Duration // between a change and the next look: changes come close together
-	write  time.Duration // for the client to take a piece
+	write  time.Duration // for the client to take a piece of a stream
+	answer time.Duration // for any other answer, until the client has taken all of it
 }
 
-// New makes a Server. It fails on a URL that is none and on a missing store.
+// New makes a Server. It fails when a URL is malformed or a store is missing.
 func New(o Options) (*Server, error) {
 	if o.Runs == nil || o.Archive == nil || o.Index == nil || o.Decisions == nil || o.Results == nil || o.Logs == nil || o.Deliveries == nil {
 		return nil, errors.New("web: a store is missing")
@@ -146,7 +149,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, base: strings.TrimRight(o.GitHubURL, "/"), hosts: map[string]bool{"localhost": true},
-		pace: pace{sweep: 5 * time.Second, beat: 20 * time.Second, settle: 500 * time.Millisecond, write: 10 * time.Second},
+		pace: pace{sweep: 5 * time.Second, beat: 20 * time.Second, settle: 500 * time.Millisecond, write: 10 * time.Second, answer: 2 * pageTimeout},
 	}
 	if o.URL != "" {
 		u, err := url.Parse(o.URL)

@@ -81,7 +81,7 @@ var eventForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
 //
 //	400 malformed headers, a body that broke off      405 not POST           413 above 25 MB
 //	401 no signature, or one by none of the secrets   408 too slow           415 not JSON
-//	403 meant for another App                         503 the queue can't take it now: nothing was stored
+//	403 meant for another App                         503 not known to be stored: send it again
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d, created, no := h.accept(w, r)
 	if no != nil {
@@ -124,7 +124,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (d jobs.Deliver
 	created, err = h.Accept.Accept(ctx, d)
 	if err != nil {
 		h.Log.ErrorContext(ctx, "a delivery could not be stored; GitHub is told so", "delivery", d.GUID, "event", d.Event, "bytes", len(body), "error", err)
-		return d, false, &refusal{http.StatusServiceUnavailable, "queue", "the queue can't take deliveries now; nothing was stored"}
+		return d, false, &refusal{http.StatusServiceUnavailable, "queue", "the queue can't confirm deliveries now; send it again"}
 	}
 	return d, created, nil
 }

@@ -170,6 +170,9 @@ func TestAcceptSays503WhenTheQueueCant(t *testing.T) {
 	if strings.Contains(w.Body.String(), "stream is full") {
 		t.Error("the answer tells strangers of our insides")
 	}
+	if got := w.Body.String(); strings.Contains(got, "stored") || !strings.Contains(got, "send it again") { // nobody knows whether it was
+		t.Errorf("answered %s", got)
+	}
 }
 
 func TestSecretsAreNeverEmpty(t *testing.T) {

@@ -3,7 +3,6 @@ package webhook
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -26,9 +25,6 @@ type CommandOptions struct {
 	Prefix string
 	// RequirePrefix leaves commands without the Prefix alone; they are for other bots. It has no effect without a Prefix.
 	RequirePrefix bool
-	// Names are the commands that there are, in lower case. Other names are left alone, unless they look like one of
-	// these. Without any names all are taken.
-	Names []string
 }
 
 // Commands finds the commands in a comment: lines that start with a slash and a name, with at most three spaces before
@@ -36,7 +32,7 @@ type CommandOptions struct {
 // like are not commands; those in <details> are. At most ten are returned; an eleventh has a Fault that says so.
 //
 // Names match in any case. What follows a name is split at blanks; straight quotes group, and key=value names a value.
-// Paths (/usr/bin) and the commands of other bots are left alone.
+// Paths (/usr/bin) are left alone. Whether a command is ours or another bot's is for those to tell who know the pipeline.
 func Commands(body string, o CommandOptions) []jobs.Command {
 	body = normalise(body)
 	lines := strings.Split(body, "\n")
@@ -69,7 +65,7 @@ func Commands(body string, o CommandOptions) []jobs.Command {
 		c.Place, c.Line, c.Text = place, i+1, start(lines[i], maxCommandText)
 		if len(commands) == maxCommands {
 			c.Fault = fmt.Sprintf("only the first %d commands of a comment are looked at; write the others in another one", maxCommands)
-			c.Suggest, c.Args, c.Named = "", nil, nil
+			c.Args, c.Named = nil, nil
 			return append(commands, c)
 		}
 		commands = append(commands, c)
@@ -128,37 +124,18 @@ func (o CommandOptions) read(after string) (c jobs.Command, ours bool) {
 	} else if o.RequirePrefix && o.Prefix != "" {
 		return c, false
 	}
-	c.Name, c.Rest, c.Addressed = strings.ToLower(name), rest, addressed
-	known := len(o.Names) == 0 || slices.Contains(o.Names, c.Name)
-	switch {
-	case addressed && !commandForm.MatchString(name):
+	c.Name, c.Addressed = strings.ToLower(name), addressed
+	if addressed && !commandForm.MatchString(name) {
 		c.Name = ""
 		c.Fault = fmt.Sprintf("%s can't be a command's name; /%s help lists the commands", quoted(name), o.Prefix)
 		return c, true
-	case !known:
-		if like := Suggestion(c.Name, o.Names); like != "" {
-			c.Suggest = "did you mean /" + o.shown(like, addressed) + "?"
-			return c, true
-		}
-		if addressed {
-			c.Fault = fmt.Sprintf("there is no command %s; /%s help lists the commands", quoted(name), o.Prefix)
-		}
-		return c, addressed
 	}
 	c.Args, c.Named, c.Fault = arguments(rest)
 	if len(after) > maxCommandLine {
-		c.Args, c.Named, c.Rest = nil, nil, ""
+		c.Args, c.Named = nil, nil
 		c.Fault = fmt.Sprintf("the command has %d bytes, more than %d", len(after), maxCommandLine)
 	}
 	return c, true
-}
-
-// shown is a name as it is to be written.
-func (o CommandOptions) shown(name string, prefixed bool) string {
-	if prefixed {
-		return o.Prefix + " " + name
-	}
-	return name
 }
 
 // start is the beginning of a text, at most n bytes, with no character cut in half.

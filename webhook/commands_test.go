@@ -15,7 +15,7 @@ import (
 // ourNames are commands such as a repository has.
 var ourNames = []string{"build", "deploy", "rollback", "approve", "ok-to-test", "cancel", "retry", "why", "status", "help", "greet"}
 
-// brief shows commands as "line:name [args] {named}", or their fault or suggestion.
+// brief shows commands as "line:name [args] {named}", or their fault.
 func brief(commands []jobs.Command) []string {
 	shown := []string{}
 	for _, c := range commands {
@@ -25,9 +25,6 @@ func brief(commands []jobs.Command) []string {
 		}
 		if len(c.Named) > 0 {
 			s += fmt.Sprintf(" %q", c.Named)
-		}
-		if c.Suggest != "" {
-			s += " ? " + c.Suggest
 		}
 		if c.Fault != "" {
 			s += " ! " + c.Fault
@@ -132,17 +129,13 @@ func TestWhereCommandsStand(t *testing.T) {
 		"double slash":                   {"//retry", nil},
 		"path":                           {"/usr/bin/retry", nil},
 		"our name as a path":             {"/build/output", nil},
-		"directory":                      {"/usr", nil},
+		"directory":                      {"/usr", []string{"1:usr"}},
 		"name with a dot":                {"/retry.", nil},
 		"name with a colon":              {"/deploy: staging", nil},
-		"another bot's":                  {"/lgtm\n/hold\n/test all", nil},
-		"an unknown one":                 {"/shipit now", nil},
-		"misspelt":                       {"/dpeloy staging", []string{"1:dpeloy ? did you mean /deploy?"}},
-		"misspelt without hyphens":       {"/oktotest", []string{"1:oktotest ? did you mean /ok-to-test?"}},
-		"too far":                        {"/deplorable", nil},
+		"another bot's":                  {"/lgtm\n/hold\n/test all", []string{"1:lgtm", "2:hold", `3:test ["all"]`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := brief(Commands(test.body, CommandOptions{Names: ourNames}))
+			got := brief(Commands(test.body, CommandOptions{}))
 			if !slices.Equal(got, test.want) {
 				t.Errorf("Commands(%q)\n got %q\nwant %q", test.body, got, test.want)
 			}
@@ -181,7 +174,7 @@ func TestArgumentsOfCommands(t *testing.T) {
 		"/greet" + strings.Repeat(" a", 51):   `1:greet ! there are more than 50 arguments`,
 		"/greet " + strings.Repeat("a", 2000): `1:greet ! the command has 2006 bytes, more than 2000`,
 	} {
-		if got := brief(Commands(line, CommandOptions{Names: ourNames})); !slices.Equal(got, []string{want}) {
+		if got := brief(Commands(line, CommandOptions{})); !slices.Equal(got, []string{want}) {
 			t.Errorf("Commands(%.80q)\n got %q\nwant [%q]", line, got, want)
 		}
 	}
@@ -189,38 +182,31 @@ func TestArgumentsOfCommands(t *testing.T) {
 
 func TestCommandKeepsTheLine(t *testing.T) {
 	long := "/greet \"a  b\"\t c=" + strings.Repeat("é", 150)
-	got := Commands("text\n  "+long+"  \n", CommandOptions{Names: ourNames})
+	got := Commands("text\n  "+long+"  \n", CommandOptions{})
 	if len(got) != 1 {
 		t.Fatalf("got %d commands, want 1", len(got))
-	}
-	if want := strings.TrimPrefix(long, "/greet "); got[0].Rest != want {
-		t.Errorf("Rest is %q, want %q", got[0].Rest, want)
 	}
 	if !strings.HasPrefix("  "+long, got[0].Text) || len(got[0].Text) != 199 { // a whole é short of 200
 		t.Errorf("Text has %d bytes: %q", len(got[0].Text), got[0].Text)
 	}
 }
 
-// TestPlacesDoNotDependOnNames holds that a command's key is the same whatever commands are known.
-func TestPlacesDoNotDependOnNames(t *testing.T) {
-	const body = "/lgtm\n/retry\n```\n/why\n```\n/usr/bin\n/shout loud\n/build"
-	places := func(names ...string) map[string]int {
-		m := map[string]int{}
-		for _, c := range Commands(body, CommandOptions{Names: names}) {
-			m[c.Name] = c.Place
-		}
-		return m
-	}
-	for _, test := range []struct {
-		names []string
-		want  map[string]int
+// TestPlacesCountEveryCommand holds that a command's key is the same whoever else is spoken to in the comment, and how.
+func TestPlacesCountEveryCommand(t *testing.T) {
+	const body = "/lgtm\n/retry\n```\n/why\n```\n/usr/bin\n/slipway shout loud\n/build"
+	for name, test := range map[string]struct {
+		options CommandOptions
+		want    map[string]int
 	}{
-		{nil, map[string]int{"lgtm": 0, "retry": 1, "shout": 2, "build": 3}},
-		{[]string{"retry", "build"}, map[string]int{"retry": 1, "build": 3}},
-		{[]string{"shout", "build"}, map[string]int{"shout": 2, "build": 3}},
+		"all":               {CommandOptions{Prefix: "slipway"}, map[string]int{"lgtm": 0, "retry": 1, "shout": 2, "build": 3}},
+		"those with prefix": {CommandOptions{Prefix: "slipway", RequirePrefix: true}, map[string]int{"shout": 2}},
 	} {
-		if got := places(test.names...); !reflect.DeepEqual(got, test.want) {
-			t.Errorf("with the names %q: got %v, want %v", test.names, got, test.want)
+		got := map[string]int{}
+		for _, c := range Commands(body, test.options) {
+			got[c.Name] = c.Place
+		}
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: got %v, want %v", name, got, test.want)
 		}
 	}
 }
@@ -237,14 +223,13 @@ func TestPrefix(t *testing.T) {
 		{"/slipway /deploy staging", true, []string{`1:deploy ["staging"]`}},
 		{"/slipway", true, []string{"1:help"}},
 		{"/slipway  ", true, []string{"1:help"}},
-		{"/slipway dpeloy x", true, []string{"1:dpeloy ? did you mean /slipway deploy?"}},
-		{"/slipway juggle", true, []string{`1:juggle ! there is no command "juggle"; /slipway help lists the commands`}},
+		{"/slipway juggle x", true, []string{`1:juggle ["x"]`}},
 		{"/slipway retry, please", true, []string{`1: ! "retry," can't be a command's name; /slipway help lists the commands`}},
 		{"/slipways deploy", true, []string{}},
 		{"/slipway-deploy", true, []string{}},
 		{"> /slipway deploy", true, []string{}},
 	} {
-		got := brief(Commands(test.body, CommandOptions{Prefix: "slipway", RequirePrefix: test.require, Names: ourNames}))
+		got := brief(Commands(test.body, CommandOptions{Prefix: "slipway", RequirePrefix: test.require}))
 		if !slices.Equal(got, test.want) {
 			t.Errorf("Commands(%q), prefix required %t\n got %q\nwant %q", test.body, test.require, got, test.want)
 		}
@@ -252,7 +237,7 @@ func TestPrefix(t *testing.T) {
 }
 
 func TestCommandsAreBounded(t *testing.T) {
-	got := Commands(strings.Repeat("/retry\n", 30), CommandOptions{Names: ourNames})
+	got := Commands(strings.Repeat("/retry\n", 30), CommandOptions{})
 	if len(got) != maxCommands+1 {
 		t.Fatalf("got %d commands, want %d and one with a fault", len(got), maxCommands)
 	}
@@ -269,7 +254,7 @@ func TestCommandsAreBounded(t *testing.T) {
 		"a paragraph that is cut is left out": {"/why\n\nx <!--\n/retry\n" + strings.Repeat("x\n", maxComment/2) + "-->", []string{"1:why"}},
 		"nothing but one paragraph":           {"/why\n" + strings.Repeat("x\n", maxComment), []string{}},
 	} {
-		if got := brief(Commands(test.body, CommandOptions{Names: ourNames})); !slices.Equal(got, test.want) {
+		if got := brief(Commands(test.body, CommandOptions{})); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}
 	}
@@ -277,7 +262,7 @@ func TestCommandsAreBounded(t *testing.T) {
 
 func TestSuggestion(t *testing.T) {
 	for word, want := range map[string]string{
-		"deploi": "deploy", "dploy": "deploy", "deply": "deploy", "roll-back": "rollback", "retyr": "retry", "hlep": "help",
+		"dpeloy": "deploy", "oktotest": "ok-to-test", "deplorable": "", "deploi": "deploy", "dploy": "deploy", "deply": "deploy", "roll-back": "rollback", "retyr": "retry", "hlep": "help",
 		"wyh": "why", "aprove": "approve", "ok-to-tset": "ok-to-test", "stats": "status",
 		"deploy": "", "retest": "", "hold": "", "home": "", "usr": "", "who": "why", "run": "", "reply": "", "lgtm": "", "": "",
 		strings.Repeat("a", 32): "",
@@ -299,32 +284,30 @@ func FuzzCommands(f *testing.F) {
 		f.Add(seed, true)
 	}
 	f.Fuzz(func(t *testing.T, body string, require bool) {
-		for _, names := range [][]string{nil, ourNames} {
-			o := CommandOptions{Prefix: "slipway", RequirePrefix: require, Names: names}
-			commands := Commands(body, o)
-			if len(commands) > maxCommands+1 {
-				t.Fatalf("%d commands", len(commands))
+		o := CommandOptions{Prefix: "slipway", RequirePrefix: require}
+		commands := Commands(body, o)
+		if len(commands) > maxCommands+1 {
+			t.Fatalf("%d commands", len(commands))
+		}
+		lines := strings.Split(strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\r", "\n"), "\n")
+		place := -1
+		for _, c := range commands {
+			if c.Line < 1 || c.Line > len(lines) || !strings.HasPrefix(lines[c.Line-1], c.Text) || len(c.Text) > maxCommandText {
+				t.Fatalf("%+v is no line of the comment", c)
 			}
-			lines := strings.Split(strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\r", "\n"), "\n")
-			place := -1
-			for _, c := range commands {
-				if c.Line < 1 || c.Line > len(lines) || !strings.HasPrefix(lines[c.Line-1], c.Text) || len(c.Text) > maxCommandText {
-					t.Fatalf("%+v is no line of the comment", c)
-				}
-				if !strings.HasPrefix(strings.TrimLeft(c.Text, " "), "/") || c.Place <= place {
-					t.Fatalf("%+v is no command, or out of order", c)
-				}
-				place = c.Place
-				if c.Fault != "" && (c.Args != nil || c.Named != nil) {
-					t.Fatalf("%+v is faulty and has arguments", c)
-				}
-				if got := Commands("```\n"+lines[c.Line-1]+"\n```", o); len(got) > 0 && !strings.Contains(lines[c.Line-1], "```") {
-					t.Fatalf("%+v is a command within a fence", got)
-				}
-				alone := Commands(strings.TrimSpace(lines[c.Line-1]), o)
-				if len(alone) == 1 && c.Fault == "" && !strings.ContainsAny(lines[c.Line-1], "<>") && !reflect.DeepEqual(alone[0].Args, c.Args) {
-					t.Fatalf("alone it reads %+v, in the comment %+v", alone[0], c)
-				}
+			if !strings.HasPrefix(strings.TrimLeft(c.Text, " "), "/") || c.Place <= place {
+				t.Fatalf("%+v is no command, or out of order", c)
+			}
+			place = c.Place
+			if c.Fault != "" && (c.Args != nil || c.Named != nil) {
+				t.Fatalf("%+v is faulty and has arguments", c)
+			}
+			if got := Commands("```\n"+lines[c.Line-1]+"\n```", o); len(got) > 0 && !strings.Contains(lines[c.Line-1], "```") {
+				t.Fatalf("%+v is a command within a fence", got)
+			}
+			alone := Commands(strings.TrimSpace(lines[c.Line-1]), o)
+			if len(alone) == 1 && c.Fault == "" && !strings.ContainsAny(lines[c.Line-1], "<>") && !reflect.DeepEqual(alone[0].Args, c.Args) {
+				t.Fatalf("alone it reads %+v, in the comment %+v", alone[0], c)
 			}
 		}
 		// Within a fence that nothing closes there are no commands.
@@ -356,7 +339,7 @@ func TestWideTablesAreBounded(t *testing.T) {
 	body := slow()["wide-table"]
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	commands := Commands(body, CommandOptions{Names: ourNames})
+	commands := Commands(body, CommandOptions{})
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
 		t.Errorf("%d MB were allocated for a comment of %d KB", used>>20, len(body)>>10)
@@ -377,7 +360,7 @@ func BenchmarkCommands(b *testing.B) {
 			b.SetBytes(int64(len(bodies[name])))
 			b.ReportAllocs()
 			for b.Loop() {
-				Commands(bodies[name], CommandOptions{Names: ourNames})
+				Commands(bodies[name], CommandOptions{})
 			}
 		})
 	}

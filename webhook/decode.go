@@ -31,7 +31,7 @@ var quiet = map[string]string{
 	"installation":              "where the App is installed is asked at GitHub when it matters",
 	"installation_repositories": "what the App reaches is asked at GitHub when it matters",
 	"installation_target":       "an account was renamed; repositories are known by their ID",
-	"github_app_authorization":  "somebody took back what they allowed the App to do for them; it uses none of that",
+	"github_app_authorization":  "a user revoked what they allowed the App to do for them; Slipway uses none of that",
 	"create":                    "the push of the new branch or tag decides",
 	"delete":                    "a branch or tag is gone; what runs for it goes on",
 	"repository":                "what a repository is called and whether it is archived is asked at GitHub when it matters",
@@ -39,8 +39,8 @@ var quiet = map[string]string{
 	"deployment_status":         "deployments are what Slipway tells GitHub, not what it takes from it",
 }
 
-// Decode says what a delivery means. Deliveries that are no business of ours answer a *jobs.NotHandled; any other
-// error says what is wrong with the payload.
+// Decode says what a delivery means. Deliveries that Slipway does not act on answer a *jobs.NotHandled; any
+// other error says what is wrong with the payload.
 func (d Decoder) Decode(delivery jobs.Delivery) (jobs.Event, error) {
 	var e jobs.Event
 	var err error
@@ -80,6 +80,10 @@ func (d Decoder) Decode(delivery jobs.Delivery) (jobs.Event, error) {
 		return e, err
 	}
 	return e, check(e)
+}
+
+func notHandled(format string, args ...any) error {
+	return &jobs.NotHandled{Reason: fmt.Sprintf(format, args...)}
 }
 
 // The payloads, as far as they are looked at. GitHub adds fields at any time; unknown ones are ignored.
@@ -179,7 +183,7 @@ func decodePush(body []byte) (jobs.Event, error) {
 	e := p.event(jobs.EventPush)
 	e.Ref, e.Before, e.After, e.Forced = p.Ref, known(p.Before), known(p.After), p.Forced
 	if p.HeadCommit != nil && e.After != "" {
-		e.Message = jobs.Cut(p.HeadCommit.Message, 1000)
+		e.Message = jobs.Cut(p.HeadCommit.Message, jobs.MaxMessage)
 		if e.Tag() != "" {
 			e.After = p.HeadCommit.ID // an annotated tag's `after` is the tag object, not the commit
 		}

@@ -15,12 +15,28 @@ const (
 	shaB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 	zero = "0000000000000000000000000000000000000000"
 
+	appID = 42
+
 	common = `"repository": {"id": 5, "name": "shop", "owner": {"name": "acme", "login": "acme"}, "default_branch": "main"},
 		"sender": {"id": 9, "login": "alice", "type": "User"}, "installation": {"id": 3}`
 )
 
 func push(fields string) jobs.Delivery {
 	return jobs.Delivery{GUID: guid, Event: "push", Body: []byte("{" + common + ", " + fields + "}")}
+}
+
+// decode decodes a delivery of GitHub with some fields; reason says why it is not handled.
+func decode(t *testing.T, event, fields string) (e jobs.Event, reason string) {
+	t.Helper()
+	e, err := new(webhook.Decoder).Decode(jobs.Delivery{GUID: guid, Event: event, TargetID: appID, Body: []byte("{" + common + ", " + fields + "}")})
+	var no *jobs.NotHandled
+	if err != nil && !errors.As(err, &no) {
+		t.Fatalf("%s: %v", event, err)
+	}
+	if no != nil {
+		return e, no.Reason
+	}
+	return e, ""
 }
 
 func TestDecodePush(t *testing.T) {
@@ -39,6 +55,35 @@ func TestDecodePush(t *testing.T) {
 	}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("got  %+v\nwant %+v", e, want)
+	}
+}
+
+// The marks that hold a push back may stand anywhere in the message, and a trailer stands last.
+func TestDecodeKeepsAWholeMessage(t *testing.T) {
+	const end = `\n\n\nskip-checks: true` // as JSON writes it
+	head := func(length int) string {
+		return `{"id": "` + shaB + `", "message": "` + strings.Repeat("x", length) + end + `"}`
+	}
+	group := `"action": "checks_requested", "merge_group": {"head_ref": "refs/heads/gh-readonly-queue/main/pr-7", "head_sha": "` + shaB + `",
+		"base_ref": "refs/heads/main", "base_sha": "` + shaA + `", "head_commit": `
+	for name, body := range map[string]func(string) jobs.Delivery{
+		"push": func(commit string) jobs.Delivery {
+			return push(`"ref": "refs/heads/main", "before": "` + shaA + `", "after": "` + shaB + `", "head_commit": ` + commit)
+		},
+		"merge group": func(commit string) jobs.Delivery {
+			return jobs.Delivery{GUID: guid, Event: "merge_group", Body: []byte("{" + common + ", " + group + commit + "}}")}
+		},
+	} {
+		e, err := new(webhook.Decoder).Decode(body(head(20_000)))
+		if err != nil || !strings.HasSuffix(e.Message, "x\n\n\nskip-checks: true") {
+			t.Errorf("%s: %d bytes of the message are left, %v", name, len(e.Message), err)
+		}
+		if e, err = new(webhook.Decoder).Decode(body(head(jobs.MaxMessage))); err != nil || len(e.Message) > jobs.MaxMessage {
+			t.Errorf("%s: %d bytes of the message are left, %v", name, len(e.Message), err)
+		}
+		if kept := jobs.Describe(e).CommitMessage; len(kept) > 500 {
+			t.Errorf("%s: %d bytes of the message would be kept in the run", name, len(kept))
+		}
 	}
 }
 
@@ -125,4 +170,38 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("decoded to %+v", e)
 		}
 	})
+}
+
+func TestDecodeOtherNews(t *testing.T) {
+	e, reason := decode(t, "merge_group", `"action": "checks_requested", "merge_group": {"head_sha": "`+shaA+`", "head_ref": "refs/heads/gh-readonly-queue/main/pr-7-x",
+		"base_ref": "refs/heads/main", "base_sha": "`+shaB+`", "head_commit": {"message": "Merge"}}`)
+	if reason != "" || e.Kind != jobs.EventMergeGroup || e.SHA() != shaA || e.MergeGroup.BaseRef != "refs/heads/main" {
+		t.Errorf("%q %+v", reason, e)
+	}
+	release := `"release": {"tag_name": "v1.2.3", "name": "One", "prerelease": true, "published_at": "2026-11-23T12:00:00Z"}`
+	e, reason = decode(t, "release", `"action": "published", `+release)
+	if reason != "" || e.Kind != jobs.EventRelease || e.Tag() != "v1.2.3" || !e.Release.Prerelease {
+		t.Errorf("%q %+v", reason, e)
+	}
+	if _, reason = decode(t, "release", `"action": "created", `+release); reason == "" {
+		t.Error("a release that was only created is handled")
+	}
+	pull := func(action, rest string) string {
+		return `"action": "` + action + `"` + rest + `, "pull_request": {"number": 7, "updated_at": "2026-11-23T12:00:00Z",
+			"head": {"ref": "x", "sha": "` + shaA + `", "repo": {"id": 5}}, "base": {"ref": "main", "sha": "` + shaB + `"}}`
+	}
+	if e, reason = decode(t, "pull_request", pull("labeled", `, "label": {"name": "preview"}`)); reason != "" || e.Label != "preview" || e.Time.IsZero() {
+		t.Errorf("%q %+v", reason, e)
+	}
+	if _, reason = decode(t, "pull_request", pull("edited", `, "changes": {"title": {"from": "x"}}`)); reason == "" {
+		t.Error("a new title is handled")
+	}
+	if e, reason = decode(t, "pull_request", pull("edited", `, "changes": {"base": {"ref": {"from": "x"}}}`)); reason != "" || e.Action != "edited" {
+		t.Errorf("%q %+v", reason, e)
+	}
+	for _, event := range []string{"ping", "installation", "create", "deployment", "sub_issues"} {
+		if _, reason := decode(t, event, `"action": "x"`); reason == "" {
+			t.Errorf("%s is handled", event)
+		}
+	}
 }

@@ -31,7 +31,7 @@ func TestDecodeRequest(t *testing.T) {
 	if !reflect.DeepEqual(e, want) || !jobs.ValidGUID(d.GUID) {
 		t.Errorf("got  %+v\nwant %+v", e, want)
 	}
-	// The same wish twice is two deliveries with two contents: neither is taken for the other caught and sent again.
+	// The same request twice is two deliveries with two contents: neither is taken for the other caught and sent again.
 	again, err := asked.Delivery(jobs.RequestGUID("token x", "another"), now)
 	if err != nil || again.GUID == d.GUID || string(again.Body) == string(d.Body) {
 		t.Errorf("%s %s: %v", again.GUID, again.Body, err)
@@ -45,7 +45,7 @@ func TestRequestsThatCanNotBe(t *testing.T) {
 		"a path":          func(r *jobs.Request) { r.Repository = "acme/shop/x" },
 		"dots":            func(r *jobs.Request) { r.Repository = "acme/.." },
 		"nothing asked":   func(r *jobs.Request) { r.Dispatch = nil },
-		"two wishes":      func(r *jobs.Request) { r.Build = &jobs.RequestBuild{} },
+		"two requests":    func(r *jobs.Request) { r.Build = &jobs.RequestBuild{} },
 		"no workflow":     func(r *jobs.Request) { r.Dispatch.Workflow = "" },
 		"a long ref":      func(r *jobs.Request) { r.Ref = strings.Repeat("x", 201) },
 		"a control":       func(r *jobs.Request) { r.Ref = "a\x00b" },

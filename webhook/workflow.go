@@ -7,7 +7,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// The payloads of what other programs do on a commit: workflows, checks of other Apps, statuses.
+// The payloads of what other programs do on a commit: workflows and statuses.
 type (
 	payloadWorkflowRun struct {
 		payloadCommon
@@ -139,17 +139,6 @@ func decodeStatus(body []byte) (jobs.Event, error) {
 		return e, notHandled("the status %.100s is pending", p.Context)
 	}
 	e.Checked = &jobs.Checked{SHA: p.SHA, Name: jobs.Cut(p.Context, 300)}
-	return e, nil
-}
-
-// decodeChecked reads how another App's check, or all of its suite, ended.
-func decodeChecked(event string, p payloadCheck) (jobs.Event, error) {
-	e := p.event(jobs.EventChecked)
-	e.Action = p.Action
-	e.Checked = &jobs.Checked{SHA: p.CheckSuite.HeadSHA}
-	if event == "check_run" {
-		e.Checked = &jobs.Checked{SHA: p.CheckRun.HeadSHA, Name: jobs.Cut(p.CheckRun.Name, 300)}
-	}
 	return e, nil
 }
 

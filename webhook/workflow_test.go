@@ -23,27 +23,3 @@ func TestDecodeWorkflows(t *testing.T) {
 		t.Errorf("%q %+v", reason, e.Workflow)
 	}
 }
-
-func TestDecodeOthersChecks(t *testing.T) {
-	check := func(app int, action string) string {
-		return `"action": "` + action + `", "check_run": {"id": 3, "name": "test", "head_sha": "` + shaA + `", "app": {"id": ` + map[bool]string{true: "42", false: "15368"}[app == 42] + `}}`
-	}
-	suite := `"action": "completed", "check_suite": {"id": 4, "head_sha": "` + shaA + `", "app": {"id": 15368}}`
-	for name, c := range map[string]struct {
-		event, body string
-		handled     bool
-		named       string
-	}{
-		"another App's ended":  {"check_run", check(15368, "completed"), true, "test"},
-		"our own ended":        {"check_run", check(42, "completed"), false, ""},
-		"another App's began":  {"check_run", check(15368, "created"), false, ""},
-		"another App's suite":  {"check_suite", suite, true, ""},
-		"a status":             {"status", `"sha": "` + shaA + `", "context": "ci/legacy", "state": "success"`, true, "ci/legacy"},
-		"a status that begins": {"status", `"sha": "` + shaA + `", "context": "ci/legacy", "state": "pending"`, false, ""},
-	} {
-		e, reason := decode(t, c.event, c.body)
-		if (reason == "") != c.handled || c.handled && (e.Kind != jobs.EventChecked || e.Checked.SHA != shaA || e.Checked.Name != c.named) {
-			t.Errorf("%s: %q %+v", name, reason, e.Checked)
-		}
-	}
-}

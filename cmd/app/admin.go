@@ -50,6 +50,7 @@ func (s *server) admin() http.Handler {
 	mux.HandleFunc("GET /api/v1/workflows", s.listWorkflows)
 	mux.HandleFunc("GET /api/v1/workflow-runs", s.listWorkflowRuns)
 	mux.HandleFunc("GET /api/v1/runs/{id}/workflow-runs/{workflow}", s.followedWorkflow)
+	mux.HandleFunc("GET /api/v1/begin", s.begun)
 	mux.HandleFunc("POST /api/v1/begin", s.begin)
 	mux.HandleFunc("POST /api/v1/deliveries/recover", s.recover)
 	mux.HandleFunc("GET /api/v1/deliveries/{guid}/replay", s.rehearse)
@@ -74,21 +75,39 @@ func (s *server) begin(w http.ResponseWriter, r *http.Request) {
 	}
 	// GitHub's log of deliveries knows whole seconds.
 	start := jobs.Start{Since: request.Since.UTC().Truncate(time.Second), By: jobs.Cut(request.By, 100), At: time.Now().UTC()}
-	_, err := s.stores.meta.Create(r.Context(), jobs.StartKey, start)
-	if errors.Is(err, jobs.ErrExists) {
-		known, _, err := s.stores.meta.Get(r.Context(), jobs.StartKey)
-		if err == nil {
-			problem(w, http.StatusConflict, fmt.Sprintf("this server acts since %s already", known.Since.Format(time.RFC3339)))
-			return
-		}
+	known, first, err := s.start(r.Context(), start)
+	switch {
+	case err != nil:
 		problem(w, http.StatusServiceUnavailable, err.Error())
-		return
-	} else if err != nil {
-		problem(w, http.StatusServiceUnavailable, err.Error())
-		return
+	case !first:
+		problem(w, http.StatusConflict, fmt.Sprintf("this server acts since %s already", known.Since.Format(time.RFC3339)))
+	default:
+		s.log.InfoContext(r.Context(), "acting from now on", "since", start.Since, "by", start.By)
+		reply(w, start)
 	}
-	s.log.InfoContext(r.Context(), "acting from now on", "since", start.Since, "by", start.By)
-	reply(w, start)
+}
+
+// start notes since when this data folder may act; first is false when that was said before, and known what counts.
+func (s *server) start(ctx context.Context, start jobs.Start) (known jobs.Start, first bool, err error) {
+	_, err = s.stores.meta.Create(ctx, jobs.StartKey, start)
+	if !errors.Is(err, jobs.ErrExists) {
+		return start, err == nil, err
+	}
+	known, _, err = s.stores.meta.Get(ctx, jobs.StartKey)
+	return known, false, err
+}
+
+// begun answers since when this data folder may act.
+func (s *server) begun(w http.ResponseWriter, r *http.Request) {
+	start, _, err := s.stores.meta.Get(r.Context(), jobs.StartKey)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		problem(w, http.StatusNotFound, "nobody said since when this server may act")
+	case err != nil:
+		problem(w, http.StatusServiceUnavailable, err.Error())
+	default:
+		reply(w, start)
+	}
 }
 
 // problem answers with RFC 9457 problem details, as the rest of the API does.

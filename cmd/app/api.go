@@ -33,29 +33,29 @@ func (a APIConfig) validate() error {
 	return nil
 }
 
-// outside carries callbacks, by the proxy and authorities of everything else.
-func (c Config) outside() (*outbound.Client, error) {
+// callbacks sends callbacks, by the proxy and with the authorities of everything else.
+func (c Config) callbacks() (*outbound.Client, error) {
 	apply, err := c.Outgoing.apply()
 	if err != nil {
 		return nil, err
 	}
 	var usual http.Transport
 	apply(&usual)
-	client, err := outbound.New(outbound.Options{Allow: c.API.Callbacks.Allow, Proxy: usual.Proxy, Transport: apply})
+	client, err := outbound.New(outbound.Options{Allow: c.API.Callbacks.Allow, Proxy: usual.Proxy, TLS: usual.TLSClientConfig})
 	if err != nil {
 		return nil, fmt.Errorf("api.callbacks.%w", err)
 	}
 	return client, nil
 }
 
-// writing is what the API takes requests with.
-func (p parts) writing() (*web.Writing, error) {
-	outside, err := p.c.outside()
+// submissions is what the API needs to take requests for runs.
+func (p parts) submissions() (*web.Submissions, error) {
+	callbacks, err := p.c.callbacks()
 	if err != nil {
 		return nil, err
 	}
-	return &web.Writing{
-		Tokens: p.stores.tokens, Requests: p.stores.asked, Accept: p.stores.accept, Match: pipeline.MatchAny, URL: p.runURL, Outside: outside,
+	return &web.Submissions{
+		Tokens: p.stores.tokens, Requests: p.stores.requests, Accept: p.stores.accept, Match: pipeline.MatchAny, URL: p.runURL, Callbacks: callbacks,
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,56 +34,73 @@ func socketFlags(cmd *cobra.Command) (dial func() (*client, error)) {
 	return func() (*client, error) {
 		path := *socket
 		if path == "" {
-			c, err := LoadConfig(*config)
+			c, err := consultConfig(*config)
 			if err != nil {
 				return nil, fmt.Errorf("%w (or name the server's socket with --socket)", err)
 			}
 			path = c.Server.AdminSocket
 		}
-		return &client{http.Client{Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-				if err != nil {
-					return nil, fmt.Errorf("no server answers on %s; is `slipway serve` running there: %w", path, err)
-				}
-				return conn, nil
-			},
-		}}}, nil
+		return newClient(path), nil
 	}
 }
 
-// do sends a request and returns the answer's body, which the caller closes. Problems become errors.
+// newClient asks the server on an admin socket.
+func newClient(socket string) *client {
+	return &client{http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, fmt.Errorf("no server answers on %s; is `slipway serve` running there: %w", socket, err)
+			}
+			return conn, nil
+		},
+	}}}
+}
+
+// A refused request is one that the server answered with a problem.
+type refused struct {
+	status   int // of HTTP
+	sentence string
+}
+
+func (r *refused) Error() string { return r.sentence }
+
+// do sends a request and returns the answer's body, which the caller closes. A problem becomes an error, a *refused.
 func (c *client) do(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	answer, _, err := c.send(r)
-	return answer, err
-}
-
-// send is do, which also tells the status of an answer; 0 when there was none.
-func (c *client) send(r *http.Request) (body io.ReadCloser, status int, err error) {
+	if len(body) > 0 {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return nil, 0, err
+		return nil, err
 	}
-	if answer.StatusCode >= 300 {
-		defer answer.Body.Close()
-		var p web.Problem
-		if err := json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&p); err != nil || p.Title == "" {
-			return nil, answer.StatusCode, fmt.Errorf("the server answered %s", answer.Status)
-		}
-		if p.Detail != "" {
-			return nil, answer.StatusCode, errors.New(p.Detail)
-		}
-		return nil, answer.StatusCode, errors.New(p.Title)
+	if answer.StatusCode < 300 {
+		return answer.Body, nil
 	}
-	return answer.Body, answer.StatusCode, nil
+	defer answer.Body.Close()
+	var p web.Problem
+	if err := json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&p); err != nil || p.Title == "" {
+		p.Title = "the server answered " + answer.Status
+	}
+	return nil, &refused{answer.StatusCode, cmp.Or(p.Detail, p.Title)}
+}
+
+// get asks for something and reads the answer.
+func (c *client) get(ctx context.Context, path string, answer any) error {
+	body, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return readAnswer(body, answer)
 }
 
 // post sends a request and reads the answer.
@@ -96,6 +114,10 @@ func (c *client) post(ctx context.Context, path string, request, answer any) err
 		return err
 	}
 	defer body.Close()
+	return readAnswer(body, answer)
+}
+
+func readAnswer(body io.Reader, answer any) error {
 	if err := json.NewDecoder(body).Decode(answer); err != nil {
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
@@ -104,27 +126,35 @@ func (c *client) post(ctx context.Context, path string, request, answer any) err
 
 // show prints an answer: as it came with -o json, else through the given function.
 func show[T any](cmd *cobra.Command, c *client, path, output string, text func(w io.Writer, answer T) error) error {
+	if err := checkOutput(output); err != nil {
+		return err
+	}
 	body, err := c.do(cmd.Context(), http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	switch output {
-	case "json":
+	if output == "json" {
 		_, err := io.Copy(cmd.OutOrStdout(), body)
 		return err
-	case "text":
-		var answer T
-		if err := json.NewDecoder(body).Decode(&answer); err != nil {
-			return fmt.Errorf("read the server's answer: %w", err)
-		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		if err := text(w, answer); err != nil {
-			return err
-		}
-		return w.Flush()
 	}
-	return fmt.Errorf("-o %s: it must be text or json", output)
+	var answer T
+	if err := readAnswer(body, &answer); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	if err := text(w, answer); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// checkOutput looks at an -o.
+func checkOutput(output string) error {
+	if output != "text" && output != "json" {
+		return fmt.Errorf("-o %s: it must be text or json", output)
+	}
+	return nil
 }
 
 func runsCommand() *cobra.Command {
@@ -221,21 +251,18 @@ func beginCommand() *cobra.Command {
 		Long: "A server on a new data folder, be it the first or one that replaces a lost one, decides about every delivery but starts\nnothing, until this command says from which moment on it may. Deliveries from before stay as they were decided.",
 	}
 	dial := socketFlags(cmd)
-	cmd.Flags().StringVar(&since, "since", "now", `"now", or a moment such as 2026-11-23T12:00:00Z`)
+	cmd.Flags().StringVar(&since, "since", "now", sinceForms)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		request := beginRequest{Since: time.Now(), By: operator()}
-		if since != "now" {
-			var err error
-			if request.Since, err = time.Parse(time.RFC3339, since); err != nil {
-				return fmt.Errorf("--since %s: it must be now, or a moment such as 2026-11-23T12:00:00Z", since)
-			}
+		from, err := moment(since, time.Now())
+		if err != nil {
+			return err
 		}
 		c, err := dial()
 		if err != nil {
 			return err
 		}
 		var start jobs.Start
-		if err := c.post(cmd.Context(), "/api/v1/begin", request, &start); err != nil {
+		if err := c.post(cmd.Context(), "/api/v1/begin", beginRequest{Since: from, By: operator()}, &start); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "acting on deliveries received since %s\n", start.Since.Format(time.RFC3339))

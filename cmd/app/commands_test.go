@@ -66,15 +66,19 @@ func cmdRole(ts *testscript.TestScript, _ bool, args []string) {
 	w.github.Repository(args[0]).SetPermission(w.github.User(args[1]), args[2])
 }
 
-// push OWNER/NAME BRANCH MESSAGE DIR [USER]: a commit with DIR's files, by alice or the user. $SHA is the commit then.
+// push OWNER/NAME BRANCH MESSAGE|@FILE DIR [USER]: a commit with DIR's files, by alice or the user. $SHA is the commit then.
 func cmdPush(ts *testscript.TestScript, _ bool, args []string) {
-	arguments(ts, args, 4, 5, "push OWNER/NAME BRANCH MESSAGE DIR [USER]")
+	arguments(ts, args, 4, 5, "push OWNER/NAME BRANCH MESSAGE|@FILE DIR [USER]")
 	w := worldOf(ts)
 	user := "alice"
 	if len(args) == 5 {
 		user = args[4]
 	}
-	commit(ts, w.github.Repository(args[0]), args[1], args[2], user, args[3])
+	message := args[2]
+	if file, ok := strings.CutPrefix(message, "@"); ok {
+		message = ts.ReadFile(file)
+	}
+	commit(ts, w.github.Repository(args[0]), args[1], message, user, args[3])
 }
 
 // pull OWNER/NAME BRANCH USER: a pull request of a branch into main; or pull OWNER/NAME LOGIN:BRANCH USER DIR: of a new
@@ -234,6 +238,9 @@ func ended(ts *testscript.TestScript, p *process) {
 	case <-p.exited:
 	case <-time.After(patience):
 		ts.Fatalf("waited in vain for server %s to end", p.name)
+	}
+	if !p.cmd.ProcessState.Exited() {
+		worldOf(ts).deaths++
 	}
 }
 

@@ -1,23 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
-
-	"go.yaml.in/yaml/v4"
 
 	"github.com/slipway-ci/slipway/deploy"
 	"github.com/slipway-ci/slipway/githubapp"
+	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/jobs/build"
 	"github.com/slipway-ci/slipway/pipeline"
 	"github.com/slipway-ci/slipway/queue"
+	"github.com/slipway-ci/slipway/webhook"
 )
 
 // Config is config.yaml: one block for each package that has something to configure. A block's fields are documented
@@ -86,85 +83,25 @@ type LogConfig struct {
 	Format string `yaml:"format"` // text or json; default text
 }
 
-const maxConfig = 1 << 20
-
-// LoadConfig reads a configuration and reports everything that is wrong with it at once.
-func LoadConfig(path string) (Config, error) {
-	c, err := readConfig(path)
-	if err != nil {
-		return c, err
-	}
-	if err := c.Validate(); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
-}
-
-// readConfig reads a configuration without looking at what it means.
-func readConfig(path string) (Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Config{}, fmt.Errorf("read the configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig))
-	if err != nil {
-		return Config{}, fmt.Errorf("read %s: %w", path, err)
-	}
-	c := Config{
-		Server: ServerConfig{Webhook: ":8080", Pages: "127.0.0.1:8081", Metrics: "127.0.0.1:9090"},
-		Work:   WorkConfig{Dir: "work", PerRepository: 4, Rollouts: 4},
-		Log:    LogConfig{Level: "info", Format: "text"},
-	}
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
-	folder, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return c, err
-	}
-	c.locate(folder)
-	return c, nil
-}
-
-// locate makes the paths in c absolute, and fills in the blocks that are put together from several.
-func (c *Config) locate(folder string) {
-	paths := []*string{&c.GitHub.PrivateKeyFile, &c.Queue.Embedded.Dir, &c.Queue.CredentialsFile, &c.Queue.CAFile,
-		&c.Work.Dir, &c.Server.AdminSocket, &c.Builds.TLS.CAFile, &c.Outgoing.CAFile, &c.Builds.TLS.CertFile, &c.Builds.TLS.KeyFile}
-	for i := range c.GitHub.WebhookSecretFiles {
-		paths = append(paths, &c.GitHub.WebhookSecretFiles[i])
-	}
-	absolute := func(p *string) {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(folder, *p)
-		}
-	}
-	for _, p := range paths {
-		absolute(p)
-	}
-	c.Builds.Registries = map[string]build.Registry{}
-	for host, r := range c.Registries {
-		absolute(&r.PasswordFile)
-		absolute(&r.CAFile)
-		c.Registries[host] = r
-		c.Builds.Registries[host] = r.Registry
-	}
-	c.Builds.Match = pipeline.Match
-	for name, cluster := range c.Clusters {
-		absolute(&cluster.KubeconfigFile)
-		c.Clusters[name] = cluster
-	}
-	if c.Server.AdminSocket == "" {
-		c.Server.AdminSocket = filepath.Join(c.Work.Dir, "admin.sock")
-	}
-}
-
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
 	_, rules := pipeline.Compile(c.policy(), c.clusterNames())
-	return errors.Join(c.Server.validate(), c.GitHub.Validate(), c.Queue.Validate(), c.Work.validate(), c.Builds.Validate(), rules, c.validateClusters(), c.API.validate(), c.Outgoing.validate(), c.Log.validate())
+	return errors.Join(c.Server.validate(), c.GitHub.Validate(), c.Queue.Validate(), c.Work.validate(), c.Builds.Validate(), rules, c.validatePulls(),
+		c.validateClusters(), c.API.validate(), c.Outgoing.validate(), c.Log.validate())
+}
+
+// doubts are what of c is no fault and may yet not be meant, each with its key.
+func (c Config) doubts() (list []string) {
+	var known []string
+	for _, command := range jobs.BuiltinCommands() {
+		known = append(known, command[0])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Commands)) {
+		if near := webhook.Suggestion(name, known); near != "" {
+			list = append(list, fmt.Sprintf("commands.%s: holds only for pipelines that declare /%[1]s; /%s is there always: is that meant?", name, near))
+		}
+	}
+	return list
 }
 
 // policy is what of c is about who may do what.
@@ -186,6 +123,15 @@ func (c Config) clusterNames() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// validatePulls looks at the patterns that package build keeps and only package pipeline can read.
+func (c Config) validatePulls() error {
+	var faults []error
+	for _, host := range slices.Sorted(maps.Keys(c.Registries)) {
+		faults = append(faults, pipeline.CheckPatterns("registries."+host+".pull", c.Registries[host].Pull))
+	}
+	return errors.Join(faults...)
 }
 
 func (c Config) validateClusters() error {

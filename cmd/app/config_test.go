@@ -16,7 +16,10 @@ func TestRepositoryConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, content := range map[string][]byte{"config.yaml": data, "registry.password": []byte("secret\n")} {
+	secret := []byte("secret\n")
+	for name, content := range map[string][]byte{
+		"config.yaml": data, "registry.password": secret, "app.pem": secret, "webhook.secret": secret, "staging.kubeconfig": secret,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func (c *crash) wrap(s *stores) {
 	s.causes = crashSet[jobs.Cause]{s.causes, c, "causes"}
 	s.approvals = crashSet[jobs.Approvals]{s.approvals, c, "approvals"}
 	s.replies = crashSet[jobs.Reply]{s.replies, c, "replies"}
-	s.asked = crashSet[web.RequestRecord]{s.asked, c, "requests"}
+	s.requests = crashSet[web.RequestRecord]{s.requests, c, "requests"}
 	s.watches = crashSet[jobs.Watch]{s.watches, c, "watches"}
 	s.workflows = crashSet[jobs.WorkflowRun]{s.workflows, c, "workflows"}
 	s.dispatches = crashSet[dispatch.Record]{s.dispatches, c, "dispatches"}

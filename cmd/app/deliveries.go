@@ -91,12 +91,12 @@ func deliveryRecoverCommand() *cobra.Command {
 		Long: "Fetch every delivery since a moment that is not stored here from GitHub's log, which goes back three days, and act on it: also\nafter a data folder was lost. It says `begin` from that moment, if that was not said yet. Heads of pull requests that were\nupdated since, and that nothing was decided about, follow some minutes later. What was decided stays as it was decided.",
 	}
 	dial := socketFlags(cmd)
-	cmd.Flags().StringVar(&since, "since", "", "a moment such as 2026-11-23T12:00:00Z, or how long ago, such as 2h30m")
+	cmd.Flags().StringVar(&since, "since", "", sinceForms)
 	_ = cmd.MarkFlagRequired("since")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		from, err := moment(since, time.Now())
 		if err != nil {
-			return fmt.Errorf("--since %w", err)
+			return err
 		}
 		c, err := dial()
 		if err != nil {
@@ -116,18 +116,6 @@ func deliveryRecoverCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
-}
-
-// moment reads a time, or how long ago it was.
-func moment(text string, now time.Time) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil || at.After(now) {
-		return at, fmt.Errorf("%s: it must be a moment in the past such as 2026-11-23T12:00:00Z, or how long ago, such as 2h30m", text)
-	}
-	return at, nil
 }
 
 func deliveryReplayCommand() *cobra.Command {

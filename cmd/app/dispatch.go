@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -130,27 +129,11 @@ func (d *dispatching) run(ctx context.Context, request web.OperatorRequest) erro
 
 // ask hands the request in. What the server refuses is the caller's.
 func (d *dispatching) ask(ctx context.Context, request web.OperatorRequest, accepted *web.RunAccepted) error {
-	data, err := json.Marshal(request)
-	if err != nil {
-		return err
+	err := d.client.post(ctx, "/api/v1/requests", request, accepted)
+	if problem := (*refused)(nil); errors.As(err, &problem) && problem.status == http.StatusBadRequest {
+		return &exit{exitRefused, err}
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/api/v1/requests", bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	body, status, err := d.client.send(r)
-	if err != nil {
-		if status == http.StatusBadRequest {
-			return &exit{exitRefused, err}
-		}
-		return err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(accepted); err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
-	}
-	return nil
+	return err
 }
 
 // follow looks at the run until it is over, or without --wait until it is decided about, and prints what changes.
@@ -159,7 +142,7 @@ func (d *dispatching) follow(ctx context.Context) (status web.RunStatus, err err
 	defer tick.Stop()
 	for {
 		now := web.RunStatus{}
-		if err := d.read(ctx, "/api/v1/runs/"+d.id, &now); err != nil {
+		if err := d.client.get(ctx, "/api/v1/runs/"+d.id, &now); err != nil {
 			return status, err
 		}
 		status = now
@@ -177,25 +160,13 @@ func (d *dispatching) follow(ctx context.Context) (status web.RunStatus, err err
 	}
 }
 
-func (d *dispatching) read(ctx context.Context, path string, answer any) error {
-	body, err := d.client.do(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(answer); err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
-	}
-	return nil
-}
-
 // progress prints how the jobs stand, and those of the workflows that they follow, where that changed.
 func (d *dispatching) progress(ctx context.Context, status web.RunStatus) {
 	for _, j := range status.Jobs {
 		if id, ok := j.Outputs["run_id"].(float64); ok {
 			var known jobs.WorkflowRun
 			path := fmt.Sprintf("/api/v1/runs/%s/workflow-runs/%d", url.PathEscape(status.ID), int64(id))
-			if d.read(ctx, path, &known) == nil { // what is not known is not shown
+			if d.client.get(ctx, path, &known) == nil { // what is not known is not shown
 				for _, w := range known.Jobs {
 					d.say(fmt.Sprintf("%s/%d", j.Name, w.ID), fmt.Sprintf("  %s: %s", w.Name, stands(w.Status, w.Conclusion)))
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -55,8 +56,8 @@ func doctorCommand() *cobra.Command {
 deliveries, the clock, queue, BuildKit, registries and clusters. Nothing is changed anywhere. The server may be running
 or not. The exit code is 1 when something must be fixed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("-o %s: it must be text or json", output)
+			if err := checkOutput(output); err != nil {
+				return err
 			}
 			found := examine(cmd.Context(), file)
 			if err := printDiagnosis(cmd.OutOrStdout(), output, found); err != nil {
@@ -120,12 +121,15 @@ type check struct {
 
 // examine makes every check there is, even when others fail, and returns what they found, in a fixed order.
 func examine(ctx context.Context, file string) []finding {
-	c, err := readConfig(file)
-	if err != nil {
-		return tidy("config", []finding{fail(err.Error(), "write the file; slipway setup makes one, and config.yaml of Slipway's repository shows every key")})
+	c, faults, err := readConfig(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return tidy("config", []finding{fail(file+": "+err.Error(), "write the file; slipway setup makes one, and config.yaml of Slipway's repository shows every key")})
+	case err != nil:
+		return tidy("config", []finding{fail(file+": "+err.Error(), "correct it in "+file)})
 	}
 	p := &exam{c: c}
-	found := p.configuration(file)
+	found := p.configuration(file, faults)
 	if p.transport, err = c.Outgoing.github(); err != nil { // said by configuration
 		p.transport = githubapp.NewTransport()
 	}
@@ -185,6 +189,7 @@ func (p *exam) checks() []check {
 		{"installations", p.installations},
 		{"deliveries", p.deliveries},
 		{"queue", p.queue},
+		{"begin", p.begun},
 		{"work", p.work},
 		{"pages", p.pages},
 	}
@@ -192,19 +197,20 @@ func (p *exam) checks() []check {
 	return list
 }
 
-// configuration tells every fault of the file, one by one.
-func (p *exam) configuration(file string) []finding {
-	err := p.c.Validate()
-	if err == nil {
-		found := []finding{good("%s: every key is understood", file)}
+// configuration tells every fault of the file, one by one: those that reading it found, and those of what it means.
+func (p *exam) configuration(file string, faults error) (found []finding) {
+	if err := errors.Join(faults, p.c.Validate()); err != nil {
+		for _, fault := range each(err) {
+			found = append(found, fail(fault.Error(), "correct it in "+file))
+		}
+	} else {
+		found = append(found, good("%s: every key is understood", file))
 		if r := p.c.Repositories; r.Mode != jobs.ModeRun && len(r.Run) == 0 {
 			found[0].Message += "; mode observe: nothing is started"
 		}
-		return tidy("config", found)
 	}
-	var found []finding
-	for _, fault := range each(err) {
-		found = append(found, fail(fault.Error(), "correct it in "+file))
+	for _, doubt := range p.c.doubts() {
+		found = append(found, warn(doubt, "if it is a slip, correct it in "+file))
 	}
 	return tidy("config", found)
 }

@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/deploy"
+	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/queue"
 )
 
@@ -43,6 +45,23 @@ func (p *exam) serving(ctx context.Context) bool {
 	}
 	_ = conn.Close()
 	return true
+}
+
+// begun asks the server that runs since when it may act: what is in a queue tells only who uses it.
+func (p *exam) begun(ctx context.Context) []finding {
+	if !p.serving(ctx) {
+		return []finding{good("not looked at: no server runs here that could tell")}
+	}
+	c := newClient(p.c.Server.AdminSocket)
+	defer c.http.CloseIdleConnections()
+	var start jobs.Start
+	err := c.get(ctx, "/api/v1/begin", &start)
+	if problem := (*refused)(nil); errors.As(err, &problem) && problem.status == http.StatusNotFound {
+		return []finding{warn("the data folder is new: nothing is started until it is said since when to act", "slipway begin")}
+	} else if err != nil {
+		return []finding{warn(err.Error(), "look at the server's log")}
+	}
+	return []finding{good("what came since %s is acted on", start.Since.Format(time.RFC3339))}
 }
 
 func (p *exam) work(context.Context) []finding {

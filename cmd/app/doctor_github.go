@@ -102,7 +102,7 @@ func (p *exam) identity(ctx context.Context) []finding {
 	if found, no := p.unasked(); no {
 		return found
 	}
-	id, skew, known, err := p.app.Health().Identity(ctx)
+	id, err := p.app.Health().Identity(ctx)
 	var found []finding
 	switch {
 	case err != nil && strings.Contains(err.Error(), "401"):
@@ -114,8 +114,8 @@ func (p *exam) identity(ctx context.Context) []finding {
 	default:
 		found = append(found, good("%s: the key is accepted", id))
 	}
-	if known {
-		found = append(found, clockFinding(skew))
+	if id.SkewKnown {
+		found = append(found, clockFinding(id.Skew))
 	}
 	if err == nil {
 		found = append(found, permissionFindings(id)...)
@@ -252,7 +252,7 @@ func (p *exam) installations(ctx context.Context) []finding {
 	if len(list) == 0 {
 		return []finding{warn("the App is installed nowhere", "install it from its page; nothing is posted by that")}
 	}
-	id, _, _, err := health.Identity(ctx)
+	id, err := health.Identity(ctx)
 	if err != nil {
 		return []finding{unanswered(err)}
 	}

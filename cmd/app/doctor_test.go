@@ -81,16 +81,3 @@ func TestDoctorLines(t *testing.T) {
 		t.Errorf("%q", parts)
 	}
 }
-
-func TestLookBack(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for text, want := range map[string]string{
-		"7d": "2026-11-16T12:00:00Z", "0d": "2026-11-23T12:00:00Z", "90m": "2026-11-23T10:30:00Z", "2026-11-01T00:00:00Z": "2026-11-01T00:00:00Z",
-		"": "", "-1h": "", "d": "", "1w": "", "99999999d": "", "yesterday": "",
-	} {
-		got, err := lookBack(text, now)
-		if (err != nil) != (want == "") || err == nil && got.Format(time.RFC3339) != want {
-			t.Errorf("%q: %s %v", text, got, err)
-		}
-	}
-}

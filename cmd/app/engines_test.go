@@ -37,7 +37,7 @@ func TestEngineCrash(t *testing.T) {
 	}
 }
 
-// engineParams are the usual ones, on the engines that all tests share, with commands to look at what they hold. $NAME and $NAMESPACE are
+// engineParams are the default triggerses, on the engines that all tests share, with commands to look at what they hold. $NAME and $NAMESPACE are
 // the script's own, $SAMPLE is the sample repository.
 func engineParams(t *testing.T, env map[string]string) testscript.Params {
 	sample, err := filepath.Abs("../../examples/tks-contract")

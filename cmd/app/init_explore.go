@@ -27,7 +27,7 @@ type findings struct {
 	hasPipeline bool
 }
 
-// A dockerfile is one, and what COPY is to see of the repository.
+// A dockerfile is a Dockerfile of the working copy, with its build context.
 type dockerfile struct {
 	path    string
 	context string // folder
@@ -293,73 +293,6 @@ func loadYAML(root *os.Root, name string, into any) error {
 		return err
 	}
 	return yaml.Unmarshal(data, into)
-}
-
-// workflow notes what of a GitHub Actions workflow is of interest beside a pipeline.
-func (f *findings) workflow(root *os.Root, name string) {
-	var w struct {
-		On any `yaml:"on"`
-	}
-	data, err := readFile(root, name)
-	if err == nil {
-		err = yaml.Unmarshal(data, &w)
-	}
-	if err != nil {
-		f.note("%s can't be read as a workflow.", name)
-		return
-	}
-	if slices.Contains(events(w.On), "workflow_dispatch") {
-		f.note("%s: can be dispatched: /dispatch %[2]s does, and a job with dispatch: {workflow: %[2]s}.", name, path.Base(name))
-	}
-	for _, does := range []struct {
-		what  string
-		words []string
-	}{
-		{"builds images", []string{"docker/build-push-action", "docker build", "docker buildx", "podman build", "ko build"}},
-		{"rolls out", []string{"helm upgrade", "helm install", "kubectl apply", "kustomize build"}},
-	} {
-		if slices.ContainsFunc(does.words, func(word string) bool { return strings.Contains(string(data), word) }) {
-			f.note("%s: %s too. It goes on to run beside Slipway until you take that out of it.", name, does.what)
-		}
-	}
-}
-
-// events are the names of a workflow's triggers, in whichever form they are written.
-func events(on any) (list []string) {
-	switch on := on.(type) {
-	case string:
-		return []string{on}
-	case []any:
-		for _, one := range on {
-			if name, ok := one.(string); ok {
-				list = append(list, name)
-			}
-		}
-	case map[string]any:
-		for name := range on {
-			list = append(list, name)
-		}
-	}
-	return list
-}
-
-// tekton notes a Pipelines-as-Code run.
-func (f *findings) tekton(root *os.Root, name string) {
-	var run struct {
-		Kind     string `yaml:"kind"`
-		Metadata struct {
-			Annotations map[string]string `yaml:"annotations"`
-		} `yaml:"metadata"`
-	}
-	if err := loadYAML(root, name, &run); err != nil || run.Kind != "PipelineRun" {
-		f.note("%s: Tekton; no job was made of it.", name)
-		return
-	}
-	on := strings.Trim(run.Metadata.Annotations["pipelinesascode.tekton.dev/on-event"], "[] ")
-	if on == "" {
-		on = "something"
-	}
-	f.note("%s: a Tekton PipelineRun on %s; no job was made of it. Builds and rollouts in it are what the jobs here are for.", name, on)
 }
 
 // valuesFiles finds values of a chart for one environment.

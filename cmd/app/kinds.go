@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/slipway-ci/slipway/deploy"
 	"github.com/slipway-ci/slipway/githubapp"
@@ -17,14 +18,14 @@ import (
 	"github.com/slipway-ci/slipway/pipeline"
 )
 
-// A named probe tells whether something the server works with can be reached.
+// A probe tells whether something the server works with can be reached.
 type probe struct {
 	name string
 	ask  func(context.Context) error
 }
 
-// kinds lists the kinds of jobs that engines carry out, with what they need opened. close lets that go. Those whose work goes on at
-// GitHub come beside them: follow.
+// kinds lists the kinds of jobs that engines carry out, with what they need opened; closeAll closes that. addGitHubKinds
+// adds those whose work goes on at GitHub.
 func kinds(c Config, app *githubapp.App, rollouts jobs.Records[rollout.Record], log *slog.Logger) (slots map[jobs.KindName]jobs.Slot, probes []probe, closeAll func() error, err error) {
 	if c.Builds.Outgoing, err = c.Outgoing.apply(); err != nil {
 		return nil, nil, nil, err
@@ -44,27 +45,37 @@ func kinds(c Config, app *githubapp.App, rollouts jobs.Records[rollout.Record], 
 	}
 	slots = map[jobs.KindName]jobs.Slot{
 		jobs.KindBuild:  {Kind: builds, Count: cmp.Or(c.Builds.Concurrency, build.DefaultConcurrency) * max(len(c.Builds.BuildKit), 1)},
-		jobs.KindDeploy: {Kind: rollout.New(rollout.Options{Clusters: clusters, Checks: app, Records: rollouts, Match: pipeline.Match}), Count: c.Work.Rollouts},
+		jobs.KindDeploy: {Kind: rollout.New(rollout.Options{Clusters: clusters, Checks: app, Records: rollouts, Allows: pipeline.Allows, Polling: polling(c.GitHub)}), Count: c.Work.Rollouts},
 	}
 	return slots, probes, builds.Close, nil
+}
+
+// polling is how often GitHub is asked about workflow runs and checks that no delivery tells of. What deliveries tell of them is not
+// fetched from GitHub's log, one call each: a server without webhooks asks sooner instead.
+func polling(c githubapp.Config) jobs.Polling {
+	if c.Polls() {
+		return jobs.Polling{First: 20 * time.Second, Most: 2 * time.Minute}
+	}
+	return jobs.Polling{}
 }
 
 // followers is how many jobs that wait for GitHub are looked at at once: each for as long as a few calls take.
 const followers = 4
 
-// follow adds the kinds whose work goes on at GitHub.
-func (p parts) follow() {
+// addGitHubKinds adds the kinds whose work goes on at GitHub.
+func (p parts) addGitHubKinds() {
 	s := p.stores
+	polling := cmp.Or(s.timing.polling, polling(p.c.GitHub))
 	s.slots[jobs.KindDispatch] = jobs.Slot{Count: followers, Kind: dispatch.New(dispatch.Options{
-		Places: p.app, Files: p.app, Starter: p.app, Runs: p.app, Control: p.app, Reviews: p.app, Reports: p.app, Artifacts: p.app,
+		Repositories: p.app, Files: p.app, Starter: p.app, Runs: p.app, Control: p.app, Reviews: p.app, Reports: p.app, Artifacts: p.app,
 		Records: s.dispatches, Lanes: s.lanes, Workflows: s.workflows,
-		Match: pipeline.Match, Check: pipeline.CheckDispatch, Marker: pipeline.MarkerInput, Page: p.workflowURL,
-		Search: s.search, Settle: s.search / 4, Poll: s.poll,
+		Allows: pipeline.Allows, Check: pipeline.CheckDispatch, Marker: pipeline.MarkerInput, Page: p.workflowURL,
+		Search: s.timing.search, Settle: s.timing.search / 4, Polling: polling,
 	})}
-	s.slots[jobs.KindAwait] = jobs.Slot{Count: followers, Kind: await.New(await.Options{Checks: p.app, Poll: s.poll})}
+	s.slots[jobs.KindAwait] = jobs.Slot{Count: followers, Kind: await.New(await.Options{Checks: p.app, Polling: polling})}
 }
 
 // workflowURL is where people see a run of a workflow.
 func (p parts) workflowURL(repo jobs.Repository, run int64) string {
-	return fmt.Sprintf("%s/%s/actions/runs/%d", cmp.Or(p.githubURL(), "https://github.com"), repo.FullName(), run)
+	return fmt.Sprintf("%s/%s/actions/runs/%d", p.c.GitHub.WebURL(), repo.FullName(), run)
 }

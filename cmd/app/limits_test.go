@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -44,7 +42,7 @@ func cmdLimited(ts *testscript.TestScript, neg bool, args []string) {
 			return false, err
 		}
 		for _, e := range state.Installations {
-			if e.Account == args[0] && e.Held() {
+			if e.Account == args[0] && e.Limited() {
 				return neg || e.Waiting >= least && regexp.MustCompile(args[2]).MatchString(e.Reason), nil
 			}
 		}
@@ -79,28 +77,4 @@ func cmdTook(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return took >= n, nil
 	}))
-}
-
-// finalsfirst N: of what GitHub took about checks since the script's last "asked reset", the first N say how something ended, and
-// the next one does not.
-func cmdFinalsFirst(ts *testscript.TestScript, _ bool, args []string) {
-	arguments(ts, args, 1, 1, "finalsfirst N")
-	n, err := strconv.Atoi(args[0])
-	must(ts, err)
-	var took []string
-	finals := 0
-	for _, r := range worldOf(ts).github.Requests() {
-		if (r.Operation != "checks/create" && r.Operation != "checks/update") || r.Status/100 != 2 {
-			continue
-		}
-		var body struct{ Status string }
-		must(ts, json.Unmarshal([]byte(r.Body), &body))
-		if body.Status == "completed" && finals == len(took) {
-			finals++
-		}
-		took = append(took, r.Operation+" "+r.Path+" "+body.Status)
-	}
-	if finals != n || len(took) == n {
-		ts.Fatalf("%d final states came first, want %d and then another:\n%s", finals, n, strings.Join(took, "\n"))
-	}
 }

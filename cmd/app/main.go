@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, wrap func
 		return exitCode(err)
 	}
 	return 0
+}
+
+// exit is an error with an exit code of its own.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string { return e.err.Error() }
+func (e *exit) Unwrap() error { return e.err }
+
+// exitCode is the code that the program ends with on an error.
+func exitCode(err error) int {
+	if e := (*exit)(nil); errors.As(err, &e) {
+		return e.code
+	}
+	return 1
 }
 
 func versionCommand() *cobra.Command {

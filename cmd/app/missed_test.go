@@ -161,19 +161,6 @@ func TestRecoveredEvents(t *testing.T) {
 	}
 }
 
-func TestMoment(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for text, want := range map[string]time.Time{
-		"2h30m": now.Add(-150 * time.Minute), "0s": now, "2026-11-23T12:00:00+01:00": now.Add(-time.Hour),
-		"": {}, "-1h": {}, "2026-11-23T12:00:01Z": {}, "yesterday": {}, "3": {},
-	} {
-		got, err := moment(text, now)
-		if (err != nil) != want.IsZero() || err == nil && !got.Equal(want) {
-			t.Errorf("%q: %s, %v, want %s", text, got, err, want)
-		}
-	}
-}
-
 // understood tells whether a delivery is more than a line in the record.
 func understood(d jobs.Delivery) bool {
 	e, err := webhook.Decoder{}.Decode(d)

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,13 +27,13 @@ func observeReportCommand() *cobra.Command {
 jobs, images and environments, how many would have been held for an approval, and how many had a faulty pipeline file.`,
 	}
 	dial := socketFlags(cmd)
-	cmd.Flags().StringVar(&since, "since", "7d", "how far to look back: 7d, 12h, or a moment such as 2026-11-23T12:00:00Z")
+	cmd.Flags().StringVar(&since, "since", "7d", "how far to look back: "+sinceForms)
 	cmd.Flags().StringVar(&repository, "repository", "", "only this owner/name")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		from, err := lookBack(since, time.Now())
+		from, err := moment(since, time.Now())
 		if err != nil {
-			return fmt.Errorf("--since %s: %w", since, err)
+			return err
 		}
 		c, err := dial()
 		if err != nil {
@@ -48,22 +46,6 @@ jobs, images and environments, how many would have been held for an approval, an
 		return show(cmd, c, "/api/v1/observed?"+query.Encode(), output, printObserved)
 	}
 	return cmd
-}
-
-// lookBack reads how far to look back: a number of days, a duration of Go's, or a moment.
-func lookBack(text string, now time.Time) (time.Time, error) {
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
-	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	return time.Time{}, errors.New("it must be like 7d, 12h, or a moment such as 2026-11-23T12:00:00Z")
 }
 
 func printObserved(w io.Writer, r web.Observed) error {

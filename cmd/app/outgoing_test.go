@@ -244,7 +244,7 @@ func TestOutgoing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k, err := build.New(build.Config{Registries: map[string]build.Registry{"registry.example": {}}, Match: pipeline.Match, Outgoing: apply}, slog.New(slog.DiscardHandler))
+		k, err := build.New(build.Config{Registries: map[string]build.Registry{"registry.example": {}}, Allows: pipeline.Allows, Outgoing: apply}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,22 +37,22 @@ func checkouts(c Config) string { return filepath.Join(c.Work.Dir, "checkouts") 
 func (p parts) leader(callbacks *web.Callbacks) *jobs.Leader {
 	s := p.stores
 	planner := &jobs.Planner{
-		Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Places: p.app, Actions: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
-		Held: p.held, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules, Watches: s.watches, Workflows: s.workflows,
+		Decode: decoder(p.rules).Decode, Pulls: p.app, Commits: p.app, People: p.app, Repositories: p.app, Actions: p.app, Rules: p.rules, Pipelines: pipelines{}, Bots: p.rules.Bots(),
+		RateLimited: p.rateLimited, Suggest: webhook.Suggestion, Approvals: s.approvals, Replies: s.replies, Causes: s.causes, Timetables: s.schedules, Watches: s.watches, Workflows: s.workflows,
 		Decisions: s.decisions, Runs: s.runs, Archive: s.archive, Refs: s.refs, Index: s.index, Meta: s.meta,
 		Decided: p.metrics.Decided, Now: time.Now, Log: p.log,
 	}
 	return &jobs.Leader{
-		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
+		Name: p.name, Leases: p.q.Leases(), Deliveries: p.q, Runs: s.runs, Sweep: s.timing.sweep, Leading: p.metrics.Leading, Finished: p.metrics.RunFinished, Log: p.log,
 		Recovery: p.recovery(), Replies: s.replies, Replier: p.app, Callbacks: callbacks,
-		Clock:   &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: s.next, Now: time.Now, Log: p.log},
+		Clock:   &jobs.Clock{Timetables: s.schedules, Accept: s.accept, Next: s.timing.due, Now: time.Now, Log: p.log},
 		Planner: planner,
 		Scheduler: &jobs.Scheduler{
 			Runs: s.runs, Archive: s.archive, Hints: s.hints, Share: p.c.Work.PerRepository, Now: time.Now, Log: p.log,
 			Resolve: func(run jobs.Run, job jobs.Job) jobs.Resolution { return resolve(run, job, p.rules.Grant(run.RunInfo)) },
 		},
 		Sweeper: &jobs.Sweeper{
-			Runs: s.runs, Leases: p.q.Leases(), Hints: s.hints, Grace: s.claimTTL, Depth: p.metrics.QueueDepth, Now: time.Now, Log: p.log,
+			Runs: s.runs, Leases: p.q.Leases(), Hints: s.hints, Grace: s.timing.claimTTL, Depth: p.metrics.QueueDepth, Now: time.Now, Log: p.log,
 		},
 		Reporter: githubapp.NewReporter(githubapp.ReporterConfig{
 			App: p.app, Reports: s.reports, Results: s.results,
@@ -61,10 +61,10 @@ func (p parts) leader(callbacks *web.Callbacks) *jobs.Leader {
 	}
 }
 
-// held tells what of GitHub's limits holds an installation's calls back, or "".
-func (p parts) held(installation int64) string {
-	for _, e := range p.app.Ledger() {
-		if e.Installation == installation && e.Held() {
+// rateLimited tells what of GitHub's limits holds an installation's calls back, or "".
+func (p parts) rateLimited(installation int64) string {
+	for _, e := range p.app.RateLimits() {
+		if e.Installation == installation && e.Limited() {
 			return e.Reason
 		}
 	}
@@ -95,7 +95,7 @@ func (p parts) runner(source jobs.Source, secrets [][]byte) *jobs.Runner {
 	return &jobs.Runner{
 		Name: p.name, Kinds: s.slots, Runs: s.runs, Results: s.results, Refs: s.refs, Watches: s.watches, Hints: s.hints, Leases: p.q.Leases(),
 		Logs: p.q.Logs(), Source: source,
-		Grants: p.rules.Grant, Mask: jobs.NewMask(p.secrets(secrets)), ClaimTTL: s.claimTTL, Finished: p.metrics.JobFinished, Now: time.Now, Log: p.log,
+		Grants: p.rules.Grant, Mask: jobs.NewMask(p.secrets(secrets)), ClaimTTL: s.timing.claimTTL, Finished: p.metrics.JobFinished, Now: time.Now, Log: p.log,
 	}
 }
 
@@ -136,25 +136,16 @@ func (p parts) web(probes []probe) (*web.Server, error) {
 	if host, _, err := net.SplitHostPort(p.c.Server.Pages); err == nil && host != "" {
 		hosts = append(hosts, host)
 	}
-	writing, err := p.writing()
+	submissions, err := p.submissions()
 	if err != nil {
 		return nil, err
 	}
 	return web.New(web.Options{
-		Writing: writing,
-		Runs:    p.stores.runs, Archive: p.stores.archive, Index: listing{p.q}, Decisions: p.stores.decisions, Results: p.stores.results,
-		Logs: p.q.Logs(), Deliveries: listing{p.q}, URL: p.c.Server.URL, Hosts: hosts, GitHubURL: p.githubURL(),
-		Public: p.c.Server.PagesPublic, Version: version, Checks: checks, Metrics: p.metrics, Ledger: p.app.Ledger, Log: p.log,
+		Submissions: submissions,
+		Runs:        p.stores.runs, Archive: p.stores.archive, Index: listing{p.q}, Decisions: p.stores.decisions, Results: p.stores.results,
+		Logs: p.q.Logs(), Deliveries: listing{p.q}, URL: p.c.Server.URL, Hosts: hosts, GitHubURL: p.c.GitHub.WebURL(),
+		Public: p.c.Server.PagesPublic, Version: version, Checks: checks, Metrics: p.metrics, RateLimits: p.app.RateLimits, Log: p.log,
 	})
-}
-
-// githubURL is where people see repositories: beside the API's address on an Enterprise Server.
-func (p parts) githubURL() string {
-	api := p.c.GitHub.APIURL
-	if api == "" || strings.Contains(api, "//api.github.com") {
-		return ""
-	}
-	return strings.TrimSuffix(strings.TrimRight(api, "/"), "/api/v3")
 }
 
 // listing turns the queue's lists into the ones pages ask for.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -40,14 +42,11 @@ known and not checked. GitHub is not asked: a pull request within one repository
 	flags.StringVar(&f.as, "as", "", "push or pull_request: what the working copy's HEAD would cause")
 	flags.StringVar(&f.base, "base", "", "with --as: the commit to compare with, such as origin/main")
 	flags.StringVarP(&f.output, "output", "o", "text", "text or json")
-	cmd.MarkFlagsRequiredTogether("event", "payload")
-	cmd.MarkFlagsMutuallyExclusive("payload", "as")
-	cmd.MarkFlagsOneRequired("payload", "as")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if f.output != "text" && f.output != "json" {
-			return fmt.Errorf("-o %s: it must be text or json", f.output)
+		if err := f.check(); err != nil {
+			return err
 		}
-		e, dir, err := f.read(cmd)
+		e, dir, guesses, err := f.read(cmd)
 		if err != nil {
 			return err
 		}
@@ -57,34 +56,46 @@ known and not checked. GitHub is not asked: a pull request within one repository
 		}
 		in.Workflows = workflowsOf(in, dir, f.as != "")
 		plan := pipeline.Plan(in)
-		plan.Notes = append(notes, plan.Notes...)
-		if f.output == "json" {
-			out := json.NewEncoder(cmd.OutOrStdout())
-			out.SetIndent("", "  ")
-			return out.Encode(plan)
+		plan.Notes = slices.Concat(guesses, notes, plan.Notes)
+		if err := f.print(cmd.OutOrStdout(), in.Run, plan); err != nil {
+			return err
 		}
-		return printPlan(cmd.OutOrStdout(), in.Run, plan)
+		if n := len(plan.Faults); n > 0 {
+			return fmt.Errorf("%d faults: %s can't be used as it is", n, in.Path)
+		}
+		return nil
 	}
 	return cmd
 }
 
-// read finds out what the event is; dir is where the repository's files lie.
-func (f planFlags) read(cmd *cobra.Command) (e jobs.Event, dir string, err error) {
+// check looks at how the flags go together.
+func (f planFlags) check() error {
+	switch {
+	case f.as == "" && (f.event == "" || f.payload == ""):
+		return errors.New("name an event: --event NAME --payload FILE, or --as push|pull_request --base REF")
+	case f.as != "" && f.event+f.payload != "":
+		return errors.New("name one event: either --event NAME --payload FILE, or --as push|pull_request --base REF")
+	}
+	return checkOutput(f.output)
+}
+
+// read finds out what the event is; dir is where the repository's files lie, and guesses what had to be guessed.
+func (f planFlags) read(cmd *cobra.Command) (e jobs.Event, dir string, guesses []string, err error) {
 	if f.as != "" {
 		return fromWorkingCopy(cmd.Context(), f.as, f.base)
 	}
 	body, err := os.ReadFile(f.payload)
 	if err != nil {
-		return e, "", err
+		return e, "", nil, err
 	}
 	e, err = webhook.Decoder{}.Decode(jobs.Delivery{GUID: "offline-plan", Event: f.event, Body: body})
 	if err != nil {
-		return e, "", fmt.Errorf("%s: %w", f.payload, err)
+		return e, "", nil, fmt.Errorf("%s: %w", f.payload, err)
 	}
 	if e.Kind == jobs.EventPush && e.After == "" {
-		return e, "", errors.New("the payload is about a deleted ref, which starts nothing")
+		return e, "", nil, errors.New("the payload is about a deleted ref, which starts nothing")
 	}
-	return e, ".", nil
+	return e, ".", nil, nil
 }
 
 func (f planFlags) input(e jobs.Event, dir string) (in jobs.PlanInput, notes []string, err error) {
@@ -94,11 +105,8 @@ func (f planFlags) input(e jobs.Event, dir string) (in jobs.PlanInput, notes []s
 	if e.PullRequest != nil && e.PullRequest.HeadRepo == e.Repository.ID {
 		facts = jobs.TrustFacts{Permission: "write", PermissionOf: e.Sender.ID}
 	}
-	in = jobs.PlanInput{Event: e, Run: run, Path: jobs.PipelinePath, SHA: run.SHA, Changes: e.Changes}
-	file := f.file
-	if file == "" {
-		file = filepath.Join(dir, jobs.PipelinePath)
-	}
+	in = jobs.PlanInput{Event: e, Run: run, Path: cmp.Or(f.file, jobs.PipelinePath), SHA: run.SHA, Changes: e.Changes}
+	file := cmp.Or(f.file, filepath.Join(dir, jobs.PipelinePath))
 	in.File, err = readPipeline(file)
 	switch {
 	case err == nil:
@@ -111,13 +119,13 @@ func (f planFlags) input(e jobs.Event, dir string) (in jobs.PlanInput, notes []s
 	}
 	bots := []string(nil)
 	if f.config != "" {
-		c, err := LoadConfig(f.config)
+		c, err := consultConfig(f.config)
 		if err != nil {
 			return in, nil, err
 		}
 		rules, err := pipeline.Compile(c.policy(), c.clusterNames())
 		if err != nil {
-			return in, nil, err
+			return in, nil, fmt.Errorf("%s: %w", f.config, err)
 		}
 		bots, in.DefaultImage = rules.Bots(), rules.DefaultImage(e.Repository)
 		in.Trust = jobs.DecideTrust(e, facts, bots)
@@ -130,6 +138,35 @@ func (f planFlags) input(e jobs.Event, dir string) (in jobs.PlanInput, notes []s
 	in.DefaultImage = "registry.example.com/" + strings.ToLower(e.Repository.FullName())
 	in.NoGrants = true
 	return in, []string{"without --config the operator's grants are not known and not checked"}, nil
+}
+
+// A printedPlan is a plan as -o json prints it.
+type printedPlan struct {
+	jobs.Plan
+	Trust jobs.Trust   `json:"trust"`
+	Jobs  []printedJob `json:"jobs"`
+}
+
+type printedJob struct {
+	jobs.PlannedJob
+	Tags []string `json:"tags,omitempty"` // what a build pushes, as IMAGE:TAG
+}
+
+func (f planFlags) print(w io.Writer, run jobs.RunInfo, plan jobs.Plan) error {
+	if f.output == "text" {
+		return printPlan(w, run, plan)
+	}
+	printed := printedPlan{Plan: plan, Trust: run.Trust, Jobs: []printedJob{}}
+	for _, j := range plan.Jobs {
+		tags, err := pushed(run, j)
+		if err != nil && j.Fault == "" {
+			j.Fault = err.Error()
+		}
+		printed.Jobs = append(printed.Jobs, printedJob{j, tags})
+	}
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	return out.Encode(printed)
 }
 
 func printPlan(w io.Writer, run jobs.RunInfo, plan jobs.Plan) error {
@@ -158,24 +195,32 @@ func printPlan(w io.Writer, run jobs.RunInfo, plan jobs.Plan) error {
 			runs = "yes"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", j.Name, j.Kind, runs, why)
-		fmt.Fprintf(t, "%s", planned(run, j))
+		tags, err := pushed(run, j)
+		if err != nil {
+			tags = []string{err.Error()}
+		}
+		for _, tag := range tags {
+			fmt.Fprintf(t, "\t\t\t%s\n", tag)
+		}
 	}
 	return t.Flush()
 }
 
-// planned adds what a build would push, which only its tags tell.
-func planned(run jobs.RunInfo, j jobs.PlannedJob) string {
+// pushed is what a build would push, which only its tags tell.
+func pushed(run jobs.RunInfo, j jobs.PlannedJob) (list []string, err error) {
 	var spec jobs.BuildSpec
 	if !j.Planned || j.Kind != jobs.KindBuild || json.Unmarshal(j.Spec, &spec) != nil || spec.Image == "" {
-		return ""
+		return nil, nil
+	}
+	if run.SHA == "" && run.Tag != "" {
+		run.SHA = strings.Repeat("0", 40) // a Git tag's images are named after the tag alone
 	}
 	immutable, moving, err := build.Tags(run, spec.Tags)
 	if err != nil {
-		return fmt.Sprintf("\t\t\t%v\n", err)
+		return nil, err
 	}
-	out := ""
-	for _, tag := range append(immutable, moving...) {
-		out += fmt.Sprintf("\t\t\t%s:%s\n", spec.Image, tag)
+	for _, tag := range slices.Concat(immutable, moving) {
+		list = append(list, spec.Image+":"+tag)
 	}
-	return out
+	return list, nil
 }

@@ -44,12 +44,12 @@ func program() {
 			if err != nil {
 				panic(err)
 			}
-			s.claimTTL, s.sweep = ttl, 500*time.Millisecond
+			s.timing.claimTTL, s.timing.sweep = ttl, 500*time.Millisecond
 		}
-		s.recover, s.settle = duration("RECOVER"), duration("SETTLE")
-		s.search, s.poll = duration("SEARCH"), duration("POLL")
+		s.timing.recover, s.timing.settle = duration("RECOVER"), duration("SETTLE")
+		s.timing.search, s.timing.polling.First = duration("SEARCH"), duration("POLL")
 		if wait := duration("DUE"); wait > 0 {
-			s.next = func(_ jobs.ScheduleEntry, after time.Time) time.Time { return after.Add(wait) }
+			s.timing.due = func(_ jobs.ScheduleEntry, after time.Time) time.Time { return after.Add(wait) }
 		}
 		if at := os.Getenv("CRASH"); at != "" {
 			newCrash(at).wrap(s)
@@ -58,8 +58,8 @@ func program() {
 }
 
 // A pretender is a kind that notes each job it is given in the file $BUILT. How the job's image or release is called
-// decides what becomes of it: "fails" fails, "waits" and "waits-too" take until the file $GATE or $GATE-too is there, "slow"
-// takes until it is no longer wanted, "trouble" meets trouble of ours the first two times. All others succeed at once.
+// decides what becomes of it: "fails" fails, "waits" and "waits-too" take until the file $GATE or $GATE-too is there, "fails-late"
+// fails when $GATE is there, "slow" takes until it is no longer wanted, "trouble" meets trouble of ours the first two times. All others succeed at once.
 type pretender struct{ kind jobs.KindName }
 
 func (p pretender) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
@@ -72,19 +72,27 @@ func (p pretender) Run(ctx context.Context, task jobs.Task) (jobs.Result, error)
 		return jobs.Result{}, err
 	}
 	fmt.Fprintf(task.Log, "pretending to %s\n", p.kind)
+	failed := jobs.Result{Conclusion: jobs.Failure, Summary: "it was meant to fail", Tail: []string{"the last line"}}
 	switch name {
 	case "fails":
-		return jobs.Result{Conclusion: jobs.Failure, Summary: "it was meant to fail", Tail: []string{"the last line"}}, nil
+		return failed, nil
 	case "slow":
 		<-ctx.Done()
 		return jobs.Result{}, ctx.Err()
-	case "waits", "waits-too":
+	case "waits", "waits-too", "fails-late":
+		gate := os.Getenv("GATE")
+		if name == "waits-too" {
+			gate += "-too"
+		}
 		err := wait(ctx, "the gate to open", func() (bool, error) {
-			_, err := os.Stat(os.Getenv("GATE") + strings.TrimPrefix(name, "waits"))
+			_, err := os.Stat(gate)
 			return err == nil, nil
 		})
 		if err != nil {
 			return jobs.Result{}, err
+		}
+		if name == "fails-late" {
+			return failed, nil
 		}
 	case "trouble":
 		if times <= 2 {

@@ -15,16 +15,16 @@ import (
 func (p parts) recovery() *jobs.Recovery {
 	s, every := p.stores, p.c.GitHub.Every()
 	switch {
-	case s.recover < 0:
+	case s.timing.recover < 0:
 		return nil
-	case s.recover > 0:
-		every = s.recover
+	case s.timing.recover > 0:
+		every = s.timing.recover
 	}
 	heads := p.app.Heads()
 	return &jobs.Recovery{
 		DeliveryLog: p.app.DeliveryLog(p.c.GitHub.Polls()), Installations: heads, Heads: heads, Rules: p.rules, Accept: s.accept, Stored: p.q,
-		Decisions: s.decisions, Refs: s.refs, Meta: s.meta, Marks: s.marks, Requests: s.requests, Seen: s.seen,
-		Intake: p.c.GitHub.Polls(), Every: every, Settle: s.settle,
+		Decisions: s.decisions, Refs: s.refs, Meta: s.meta, Watermarks: s.watermarks, Requests: s.recoveries, Seen: s.seen,
+		Intake: p.c.GitHub.Polls(), Every: every, Settle: s.timing.settle,
 		Recovered: p.metrics.DeliveryRecovered, HighWater: p.metrics.HighWater, Now: time.Now, Log: p.log,
 	}
 }
@@ -41,7 +41,7 @@ type recoverAnswer struct {
 	Begun bool      `json:"begun"` // the server acts on deliveries from before what it acted on until now
 }
 
-// recover notes the operator's wish; the leader sees it and fetches.
+// recover notes what the operator asks for; the leader sees it and fetches.
 func (s *server) recover(w http.ResponseWriter, r *http.Request) {
 	var request recoverRequest
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10))
@@ -55,12 +55,10 @@ func (s *server) recover(w http.ResponseWriter, r *http.Request) {
 	begun, err := s.actSince(r, jobs.Start{Since: since, By: by, At: now})
 	if err == nil {
 		wish := jobs.RecoverRequest{Since: since, By: by, At: now}
-		if _, err = s.stores.requests.Create(r.Context(), jobs.RecoverKey, wish); errors.Is(err, jobs.ErrExists) {
-			_, err = jobs.Change(r.Context(), s.stores.requests, jobs.RecoverKey, func(known *jobs.RecoverRequest) error {
-				*known = wish
-				return nil
-			})
-		}
+		_, err = jobs.Upsert(r.Context(), s.stores.recoveries, jobs.RecoverKey, func(known *jobs.RecoverRequest) error {
+			*known = wish
+			return nil
+		})
 	}
 	if err != nil {
 		problem(w, http.StatusServiceUnavailable, err.Error())
@@ -76,9 +74,9 @@ func (s *server) recover(w http.ResponseWriter, r *http.Request) {
 
 // actSince lets the server act on deliveries received since start.Since, if it does not do so already.
 func (s *server) actSince(r *http.Request, start jobs.Start) (begun bool, err error) {
-	_, err = s.stores.meta.Create(r.Context(), jobs.StartKey, start)
-	if !errors.Is(err, jobs.ErrExists) {
-		return err == nil, err
+	known, first, err := s.start(r.Context(), start)
+	if err != nil || first || !start.Since.Before(known.Since) {
+		return first, err
 	}
 	_, err = jobs.Change(r.Context(), s.stores.meta, jobs.StartKey, func(known *jobs.Start) error {
 		if begun = start.Since.Before(known.Since); !begun {

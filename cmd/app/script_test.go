@@ -75,7 +75,7 @@ func params(env map[string]string) testscript.Params {
 
 			"token": cmdToken, "api": cmdAPI, "receiver": cmdReceiver, "called": cmdCalled,
 
-			"limited": cmdLimited, "took": cmdTook, "finalsfirst": cmdFinalsFirst,
+			"limited": cmdLimited, "took": cmdTook,
 
 			"storm": cmdStorm, "tags": cmdTags, "unreachable": cmdUnreachable, "now": cmdNow, "delivery": cmdDelivery, "recovered": cmdRecovered,
 		},

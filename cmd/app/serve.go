@@ -127,7 +127,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores
 		return nil, err
 	}
 	s.app = app
-	metrics.Ledger(app.Ledger)
+	metrics.RateLimits(app.RateLimits)
 	slots, probes, closeKinds, err := kinds(c, app, queue.Set[rollout.Record](s.queue, queue.Rollouts), log)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger, wrap func(*stores
 		wrap(s.stores)
 	}
 	parts := parts{c: c, log: log, q: s.queue, stores: s.stores, app: app, rules: rules, metrics: metrics, name: replica(c)}
-	parts.follow()
+	parts.addGitHubKinds()
 	if s.web, err = parts.web(s.probes); err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (s *server) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.add("admin", admin, s.admin())
+	s.add("admin", admin, s.admin(), 0) // the operator's, whose commands may take long
 	for _, l := range []struct {
 		name, address string
 		handler       http.Handler
@@ -212,7 +212,7 @@ func (s *server) listen(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("server.%s: %w", l.name, err)
 		}
-		s.add(l.name, on, l.handler)
+		s.add(l.name, on, l.handler, answerTimeout)
 		s.log.Info("listening", "for", l.name, "address", on.Addr().String())
 	}
 	return nil
@@ -229,9 +229,17 @@ func (s *server) door() http.Handler {
 	return door
 }
 
-func (s *server) add(name string, on net.Listener, handler http.Handler) {
+// answerTimeout is for reading a request's body, answering it, and the client's taking of the answer. The pages set longer deadlines
+// for what takes longer.
+const answerTimeout = 30 * time.Second
+
+// shutdownTimeout is how long answers may take that are under way when the server stops.
+const shutdownTimeout = 20 * time.Second
+
+// add has a listener served. A client that asks and never reads is let go after answer; 0 waits for it.
+func (s *server) add(name string, on net.Listener, handler http.Handler, answer time.Duration) {
 	s.servers = append(s.servers, &listening{name, &http.Server{
-		Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: answer, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}, on})
 }
@@ -272,12 +280,10 @@ func (s *server) run(ctx context.Context) error {
 	s.log.InfoContext(ctx, "ready")
 	<-ctx.Done()
 	s.log.Info("stopping: running jobs are handed back")
-	late, stop := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-	defer stop()
-	s.shutdown(late, "webhook")
+	s.shutdown(ctx, "webhook")
 	working.Wait()
 	s.web.Close()
-	s.shutdown(late, "admin", "pages", "metrics")
+	s.shutdown(ctx, "admin", "pages", "metrics")
 	serving.Wait()
 	s.log.Info("stopped")
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
@@ -286,7 +292,10 @@ func (s *server) run(ctx context.Context) error {
 	return nil
 }
 
+// shutdown lets listeners answer what was asked, for so long at most, and closes them. That ctx is done does not hasten it.
 func (s *server) shutdown(ctx context.Context, names ...string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
 	for _, l := range s.servers {
 		for _, name := range names {
 			if l.name != name {

@@ -224,7 +224,8 @@ Next:
   2. Install the App: %s/installations/new
   3. slipway doctor --config %s
   4. slipway serve --config %s
-`, made.Slug, made.ID, made.Owner, config, filepath.Join(f.dir, keyFile), filepath.Join(f.dir, secretFile), config, made.URL, config, config)
+  5. slipway begin --config %s, while it runs: until then nothing is started
+`, made.Slug, made.ID, made.Owner, config, filepath.Join(f.dir, keyFile), filepath.Join(f.dir, secretFile), config, made.URL, config, config, config)
 	return err
 }
 

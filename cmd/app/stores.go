@@ -28,24 +28,29 @@ type stores struct {
 	workflows  jobs.Set[jobs.WorkflowRun]
 	dispatches jobs.Set[dispatch.Record]
 	lanes      jobs.Set[dispatch.Lane]
-	asked      jobs.Set[web.RequestRecord]
+	requests   jobs.Set[web.RequestRecord]
 	tokens     jobs.Set[web.Token]
 	meta       jobs.Set[jobs.Start]
-	marks      jobs.Records[jobs.Mark]
-	requests   jobs.Records[jobs.RecoverRequest]
+	watermarks jobs.Records[jobs.LogWatermark]
+	recoveries jobs.Records[jobs.RecoverRequest]
 	seen       jobs.Records[jobs.SeenHeads]
 	hints      jobs.Hints
 	index      jobs.Index
 	slots      map[jobs.KindName]jobs.Slot
 
-	// What a test shortens: how long a worker may be silent before its job goes to another, and how long the leader
-	// waits between two sweeps; how long between two readings of GitHub's delivery log, and how long a head without a
-	// decision may be one whose delivery is on its way. 0 means the usual; recover below 0 means never.
-	claimTTL, sweep, recover, settle time.Duration
-	// How long a workflow run without an ID is looked for, and how long nothing must be heard of one before GitHub is asked.
-	search, poll time.Duration
-	// When an entry of a timetable comes due after a moment; a test lets it be soon.
-	next func(jobs.ScheduleEntry, time.Time) time.Time
+	timing timing
+}
+
+// timing is what a test shortens; the zero value means the usual.
+type timing struct {
+	claimTTL time.Duration // how long a worker may be silent before its job goes to another
+	sweep    time.Duration // between two sweeps of the leader
+	recover  time.Duration // between two readings of GitHub's delivery log; below 0 never
+	settle   time.Duration // how long a head without a decision may be one whose delivery is on its way
+	search   time.Duration // how long a workflow run without an ID is looked for
+	polling  jobs.Polling  // of workflow runs and checks that no delivery tells of
+	// due is when an entry of a timetable comes due after a moment; never nil.
+	due func(entry jobs.ScheduleEntry, after time.Time) time.Time
 }
 
 func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
@@ -65,12 +70,12 @@ func openStores(q *queue.Queue, slots map[jobs.KindName]jobs.Slot) *stores {
 		workflows:  queue.Set[jobs.WorkflowRun](q, queue.Workflows),
 		dispatches: queue.Set[dispatch.Record](q, queue.Dispatches),
 		lanes:      queue.Set[dispatch.Lane](q, queue.Dispatches),
-		asked:      queue.Set[web.RequestRecord](q, queue.Requests),
+		requests:   queue.Set[web.RequestRecord](q, queue.Requests),
 		tokens:     queue.Set[web.Token](q, queue.Tokens),
-		next:       nextMoment,
+		timing:     timing{due: nextMoment},
 		meta:       queue.Set[jobs.Start](q, queue.Meta),
-		marks:      queue.Set[jobs.Mark](q, queue.Meta),
-		requests:   queue.Set[jobs.RecoverRequest](q, queue.Meta),
+		watermarks: queue.Set[jobs.LogWatermark](q, queue.Meta),
+		recoveries: queue.Set[jobs.RecoverRequest](q, queue.Meta),
 		seen:       queue.Set[jobs.SeenHeads](q, queue.Refs),
 		hints:      q.Hints(),
 		index:      q,

@@ -196,7 +196,8 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s: %v", tc.name, err)
 		case err == nil:
 			answer.Body.Close()
-			if answer.StatusCode != tc.status {
+			slow := r.ContentLength < 0 && answer.StatusCode == http.StatusRequestTimeout // it was not all sent before its time was up
+			if answer.StatusCode != tc.status && !slow {
 				t.Errorf("%s: answered %d, want %d", tc.name, answer.StatusCode, tc.status)
 			}
 		}

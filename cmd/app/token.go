@@ -3,14 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -54,9 +51,9 @@ started.`,
 		if err := checkOutput(output); err != nil {
 			return err
 		}
-		life, err := lifeOf(expires)
-		if err != nil {
-			return fmt.Errorf("--expires %s: %w", expires, err)
+		life, ok := length(expires)
+		if !ok {
+			return fmt.Errorf("--expires %s: it must be like 30d or 720h", expires)
 		}
 		request.Name, request.Expires, request.By = args[0], time.Now().Add(life), operator()
 		if callback != "" {
@@ -103,26 +100,6 @@ func rights(t web.TokenInfo) []string {
 	return list
 }
 
-// lifeOf reads a time of Go's form, or a number of days.
-func lifeOf(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 12); err == nil {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil {
-		return d, nil
-	}
-	return 0, errors.New("it must be like 30d or 720h")
-}
-
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return fmt.Errorf("-o %s: it must be text or json", output)
-	}
-	return nil
-}
-
 func tokenListCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, newest first", Args: cobra.NoArgs}
@@ -157,14 +134,9 @@ func tokenRevokeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		body, err := c.do(cmd.Context(), http.MethodPost, "/api/v1/tokens/"+url.PathEscape(args[0])+"/revoke", nil)
-		if err != nil {
-			return err
-		}
-		defer body.Close()
 		var t web.TokenInfo
-		if err := json.NewDecoder(body).Decode(&t); err != nil {
-			return fmt.Errorf("read the server's answer: %w", err)
+		if err := c.post(cmd.Context(), "/api/v1/tokens/"+url.PathEscape(args[0])+"/revoke", struct{}{}, &t); err != nil {
+			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "token %s, named %s, is revoked\n", t.ID, t.Name)
 		return err

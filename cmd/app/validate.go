@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,19 +14,22 @@ import (
 func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate [FILES]", Short: "Check pipeline files, or a server's configuration",
-		Long: "Check pipeline files (default: .slipway.yaml), with the workflows that they dispatch, and print every fault with its place. A\nfile named config.yaml is checked as a server's configuration. The exit code is 1 when there is a fault.",
+		Long: "Check pipeline files (default: .slipway.yaml), with the workflows that they dispatch, and print every fault with its place. A\nfile named config.yaml is checked as a server's configuration, with the files that it names. The exit code is 1 when there is a fault.",
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if len(files) == 0 {
 				files = []string{jobs.PipelinePath}
 			}
 			faulty := 0
 			for _, file := range files {
-				faults, err := validate(file)
+				faults, doubts, err := validate(file)
 				if err != nil {
 					return err
 				}
 				for _, f := range faults {
 					fmt.Fprintln(cmd.OutOrStdout(), f)
+				}
+				for _, d := range doubts {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s\n", file, d)
 				}
 				if len(faults) == 0 {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", file)
@@ -43,24 +45,26 @@ func validateCommand() *cobra.Command {
 	}
 }
 
-func validate(file string) (faults []string, err error) {
+// validate looks at one file. doubts, unlike faults, may be meant.
+func validate(file string) (faults, doubts []string, err error) {
 	if isConfig(file) {
-		if _, err := LoadConfig(file); err != nil {
-			if errors.Is(err, os.ErrNotExist) {
-				return nil, err
-			}
-			return []string{err.Error()}, nil
+		c, err := LoadConfig(file)
+		if err == nil {
+			return nil, c.doubts(), nil
 		}
-		return nil, nil
+		for _, fault := range each(err) {
+			faults = append(faults, file+": "+fault.Error())
+		}
+		return faults, c.doubts(), nil
 	}
 	data, err := readPipeline(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, f := range pipeline.ValidateWith(data, file, workflowsBeside(file)) {
 		faults = append(faults, place(f)+f.Message)
 	}
-	return faults, nil
+	return faults, nil, nil
 }
 
 func isConfig(file string) bool {

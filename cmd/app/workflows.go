@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -94,21 +93,4 @@ func elapsed(from, to time.Time) string {
 		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
 	}
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
-}
-
-// exit is an error with an exit code of its own.
-type exit struct {
-	code int
-	err  error
-}
-
-func (e *exit) Error() string { return e.err.Error() }
-func (e *exit) Unwrap() error { return e.err }
-
-// exitCode is the code that the program ends with on an error.
-func exitCode(err error) int {
-	if e := (*exit)(nil); errors.As(err, &e) {
-		return e.code
-	}
-	return 1
 }

@@ -36,6 +36,7 @@ type world struct {
 	app     *githubtest.App
 	env     []string
 	servers map[string]*process
+	deaths  int                         // of servers, by kill -9 or as if
 	claims  []net.PacketConn            // on its servers' ports
 	pulls   map[string]*githubtest.Pull // by "OWNER/NAME NUMBER"
 	engines any                         // of the script's own, when it has some
@@ -69,7 +70,9 @@ func newWorld(t testing.TB, dir string, env []string) (*world, error) {
 	if w.testdata, err = filepath.Abs("testdata"); err != nil {
 		return nil, err
 	}
-	w.github, err = githubtest.Start(githubtest.Options{Dir: filepath.Join(dir, ".github-server"), Log: slog.New(slog.DiscardHandler)})
+	w.github, err = githubtest.Start(githubtest.Options{
+		Dir: filepath.Join(dir, ".github-server"), Log: slog.New(slog.DiscardHandler), WebhookTimeout: patience, // no server of ours is meant to miss it
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +164,7 @@ func (w *world) ports(n int) ([]string, error) {
 // variable is a name that the script or the world fills in; ${{ … }} is the configuration's own.
 var variable = regexp.MustCompile(`\$[A-Z]+`)
 
-// server returns the named server, with its configuration written from the script's config.yaml, or else the usual one.
+// server returns the named server, with its configuration written from the script's config.yaml, or else the default triggerse.
 func (w *world) server(name string, getenv func(string) string) (*process, error) {
 	if p := w.servers[name]; p != nil {
 		return p, nil

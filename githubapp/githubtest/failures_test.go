@@ -14,7 +14,7 @@ import (
 )
 
 func (w *world) tryCheck(name string) error {
-	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
 	_, _, err := w.tokenClient(w.inst.Token()).Checks.CreateCheckRun(ctx, "acme", "shop", github.CreateCheckRunOptions{Name: name, HeadSHA: w.first})
 	return err

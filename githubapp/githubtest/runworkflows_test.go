@@ -168,7 +168,7 @@ func TestWorkflowsOfPushesAndPulls(t *testing.T) {
 // played waits until a run is at rest.
 func (w *world) played(run *githubtest.WorkflowRun, want string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := w.WaitFor(ctx, func() bool {
 		attempt, status, conclusion := run.State()
@@ -239,7 +239,7 @@ jobs:
 	_, _, err := w.dispatch("bad.yaml", "main", nil)
 	check(t, err)
 	run := w.run()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	w.RunWorkflows(&githubtest.WorkflowScript{Sleep: 1, Delay: time.Millisecond,
 		Hold: func(_ *githubtest.WorkflowRun, job githubtest.WorkflowJob) bool { return job.Key == "held" },

@@ -85,7 +85,7 @@ func newWorld(t *testing.T, change ...func(*githubtest.Options)) *world {
 
 func (w *world) idle() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
 	check(w.t, w.WaitIdle(ctx))
 }
@@ -109,7 +109,7 @@ func (w *world) appClient() *github.Client {
 }
 
 func (w *world) clientOn(transport http.RoundTripper) *github.Client {
-	client := github.NewClient(&http.Client{Transport: transport, Timeout: 20 * time.Second})
+	client := github.NewClient(&http.Client{Transport: transport, Timeout: 2 * time.Minute})
 	client.BaseURL, _ = url.Parse(w.URL)
 	return client
 }

@@ -2,11 +2,9 @@ package await
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
@@ -21,15 +19,14 @@ const (
 
 // Options are what the kind works with.
 type Options struct {
-	Checks jobs.CommitChecks // a *githubapp.App is one
-	Now    func() time.Time
-	// How long nothing must be heard before GitHub is asked: at first, and at most.
-	Poll, PollMost time.Duration // 0: 5 and 30 minutes
+	Checks  jobs.CommitChecks // a *githubapp.App is one
+	Now     func() time.Time
+	Polling jobs.Polling
 }
 
 // New returns the kind.
 func New(o Options) jobs.Kind {
-	o.Poll, o.PollMost = cmp.Or(o.Poll, 5*time.Minute), cmp.Or(o.PollMost, 30*time.Minute)
+	o.Polling = o.Polling.OrDefault()
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -62,11 +59,11 @@ func (k *kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		result.Conclusion = jobs.Success
 	case left <= 0:
 		result.Conclusion = jobs.TimedOut
-		result.Summary = fmt.Sprintf("waited %s: %s on %s", strings.TrimSuffix(timeout.String(), "0s"), verdict, jobs.Abbreviate(run.SHA))
+		result.Summary = fmt.Sprintf("waited %s: %s on %s", jobs.Duration(timeout), verdict, jobs.Abbreviate(run.SHA))
 	default:
 		reason := "waits for " + verdict.String()
 		result.Summary = reason
-		return jobs.Result{}, &jobs.Later{After: min(max(now.Sub(began), k.Poll), k.PollMost, left), Reason: reason, Progress: &result}
+		return jobs.Result{}, &jobs.Later{After: min(k.Polling.After(now.Sub(began)), left), Reason: reason, Progress: &result}
 	}
 	fmt.Fprintln(task.Log, result.Summary)
 	return result, nil
@@ -87,7 +84,7 @@ func decode(data []byte) (spec jobs.AwaitSpec, timeout time.Duration, err error)
 	if timeout = defaultTimeout; spec.Timeout != "" {
 		timeout, err = time.ParseDuration(spec.Timeout)
 		if err != nil || timeout <= 0 || timeout > maxTimeout {
-			return refuse("the timeout %q of await is not a duration of at most %s", spec.Timeout, strings.TrimSuffix(maxTimeout.String(), "0m0s"))
+			return refuse("the timeout %q of await is not a duration of at most %s", spec.Timeout, jobs.Duration(maxTimeout))
 		}
 	}
 	return spec, timeout, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -85,7 +86,7 @@ func TestAwait(t *testing.T) {
 			0, jobs.Failure, "CI / test ended as action required", ""},
 		"of another workflow": {[]jobs.CommitCheck{{Name: "test", Workflow: "Nightly", App: "github-actions", Status: "completed", Conclusion: "success"}, check("lint", "completed", "success")},
 			0, "", "CI / test (not reported yet)", ""},
-		"too late":                  {[]jobs.CommitCheck{check("lint", "in_progress", "")}, time.Hour, jobs.TimedOut, "waited 1h0m: lint (under way); CI / test (not reported yet)", ""},
+		"too late":                  {[]jobs.CommitCheck{check("lint", "in_progress", "")}, time.Hour, jobs.TimedOut, "waited 1h: lint (under way); CI / test (not reported yet)", ""},
 		"passed at the last moment": {[]jobs.CommitCheck{ofCI("test", "completed", "success"), check("lint", "completed", "success")}, time.Hour, jobs.Success, "succeeded", ""},
 		"a name that would draw":    {[]jobs.CommitCheck{{Name: "lint", Status: "in_progress"}, {Name: "test", Workflow: "CI", App: "github-actions", Status: "a|b*@acme\nx"}}, 0, "", "under way", "a\\|b\\*@\u200bacme x"},
 	} {
@@ -105,6 +106,15 @@ func TestAwait(t *testing.T) {
 				t.Errorf("%s: %q, want %s: %q\n%s", result.Conclusion, result.Summary, c.want, c.says, result.Details)
 			}
 		})
+	}
+}
+
+func TestAwaitTellsHowLongItWaited(t *testing.T) {
+	for timeout, want := range map[string]string{"30s": "waited 30s: ", "1m30s": "waited 1m30s: ", "10m": "waited 10m: ", "1h": "waited 1h: "} {
+		result, err := run(t, fmt.Sprintf(`{"checks": ["lint"], "timeout": %q}`, timeout), time.Hour, nil, nil)
+		if err != nil || result.Conclusion != jobs.TimedOut || !strings.HasPrefix(result.Summary, want) {
+			t.Errorf("%s: %+v, %v", timeout, result, err)
+		}
 	}
 }
 

@@ -33,15 +33,15 @@ type keyring struct {
 	auth.UnimplementedAuthServer
 	recipe     recipe
 	registries *registries
-	match      func(pattern, name string) bool
+	allows     func(patterns []string, name string) bool
 	secrets    *masker
 	log        *slog.Logger
 	checked    atomic.Bool // BuildKit asks checkSource
 	seed       [32]byte    // makes this session's token authority, so that no other session can use its tokens
 }
 
-func newKeyring(r recipe, rs *registries, match func(pattern, name string) bool, secrets *masker, log *slog.Logger) *keyring {
-	k := &keyring{recipe: r, registries: rs, match: match, secrets: secrets, log: log}
+func newKeyring(r recipe, rs *registries, allows func(patterns []string, name string) bool, secrets *masker, log *slog.Logger) *keyring {
+	k := &keyring{recipe: r, registries: rs, allows: allows, secrets: secrets, log: log}
 	rand.Read(k.seed[:]) // never fails
 	return k
 }
@@ -83,14 +83,14 @@ func (k *keyring) authority(ctx context.Context, host string, salt []byte) (ed25
 		return nil, err
 	}
 	if r == nil {
-		return nil, status.Error(codes.Unavailable, "no tokens from here")
+		return nil, status.Error(codes.Unavailable, "this session issues no tokens for this registry")
 	}
-	c, err := r.how(ctx)
+	c, err := r.challenge(ctx)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	if !isScheme(c, "bearer") {
-		return nil, status.Error(codes.Unavailable, "no tokens from here")
+		return nil, status.Error(codes.Unavailable, "this session issues no tokens for this registry")
 	}
 	mac := hmac.New(sha256.New, k.seed[:])
 	mac.Write([]byte(canonicalHost(host)))
@@ -106,7 +106,7 @@ func (k *keyring) FetchToken(ctx context.Context, req *auth.FetchTokenRequest) (
 		return nil, err
 	}
 	if r == nil {
-		return nil, status.Error(codes.Unavailable, "no tokens from here")
+		return nil, status.Error(codes.Unavailable, "this session issues no tokens for this registry")
 	}
 	scopes, named := k.narrow(r, req.Scopes)
 	login := authn.AuthConfig{}
@@ -138,7 +138,7 @@ func (k *keyring) narrow(r *registry, asked []string) (scopes []string, named bo
 		}
 		repo, actions := rest[:i], strings.Split(rest[i+1:], ",")
 		pull, push := slices.Contains(actions, "pull"), slices.Contains(actions, "push")
-		switch a := k.recipe.access(r.host, repo, r.conf, k.match); {
+		switch a := k.recipe.access(r.host, repo, r.conf, k.allows); {
 		case a == accessPush && push:
 			scopes = append(scopes, "repository:"+repo+":pull,push")
 		case a >= accessPull && (pull || push):
@@ -162,7 +162,7 @@ func (k *keyring) Credentials(ctx context.Context, req *auth.CredentialsRequest)
 	if r == nil || (r.host != k.recipe.host && len(r.conf.Pull) == 0 && !k.grantedAt(r.host)) {
 		return &auth.CredentialsResponse{}, nil
 	}
-	c, err := r.how(ctx)
+	c, err := r.challenge(ctx)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
@@ -194,7 +194,7 @@ func (k *keyring) grantedAt(host string) bool {
 // masker blanks the credentials that this build holds, wherever text leaves it.
 type masker struct {
 	mu      sync.Mutex
-	secrets []string
+	secrets []string // the longest first, so that none is hidden in part because another begins alike
 }
 
 func (m *masker) add(secret string) {
@@ -202,6 +202,7 @@ func (m *masker) add(secret string) {
 	defer m.mu.Unlock()
 	if len(secret) >= 4 && !slices.Contains(m.secrets, secret) {
 		m.secrets = append(m.secrets, secret)
+		slices.SortFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/sourcepolicy/policysession"
-	"github.com/slipway-ci/slipway/jobs"
 	"golang.org/x/crypto/nacl/sign"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
 // ringFor is the keyring of a build that pushes acme/shop/api at a registry, and may push acme/shop and below.
@@ -24,12 +25,12 @@ func ringFor(t testing.TB, g *guarded, change ...func(*jobs.Task)) *keyring {
 	for _, c := range change {
 		c(&task)
 	}
-	r, err := newRecipe(task, match)
+	r, err := newRecipe(task, allows)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rs := newRegistries(map[string]Registry{g.host(): g.conf(t, "base/*")})
-	return newKeyring(r, rs, match, &masker{}, testLog(t))
+	return newKeyring(r, rs, allows, &masker{}, testLog(t))
 }
 
 func untrusted(task *jobs.Task) { task.Run.Trust.Level = jobs.Untrusted }
@@ -197,5 +198,14 @@ func TestKeyringWhenRegistryIsDown(t *testing.T) {
 	// Not Unavailable: BuildKit would go on without credentials, and the push would look denied.
 	if status.Code(err) != codes.Internal || !isOurs(err, err.Error()) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestMaskerHidesTheLongerSecret(t *testing.T) {
+	m := &masker{}
+	m.add("abcdef")
+	m.add("abcdef123456") // such as the next password, which begins alike
+	if got := m.clean("x abcdef123456 abcdef y"); got != "x *** *** y" {
+		t.Errorf("cleaned: %q", got)
 	}
 }

@@ -45,8 +45,8 @@ func New(conf Config, log *slog.Logger) (*Kind, error) {
 	if err := conf.Validate(); err != nil {
 		return nil, err
 	}
-	if conf.Match == nil {
-		return nil, errors.New("build: Config.Match is not set")
+	if conf.Allows == nil {
+		return nil, errors.New("build: Config.Allows is not set")
 	}
 	conf = conf.withDefaults()
 	p, err := newPool(conf, log)
@@ -77,7 +77,7 @@ func (k *Kind) Run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 }
 
 func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
-	r, err := newRecipe(task, k.conf.Match)
+	r, err := newRecipe(task, k.conf.Allows)
 	if err != nil {
 		return jobs.Result{}, err
 	}
@@ -106,7 +106,7 @@ func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 	timed, cancel := context.WithTimeoutCause(ctx, k.conf.Timeout, errTimeout)
 	defer cancel()
 	started := time.Now()
-	ring := newKeyring(r, k.registries, k.conf.Match, secrets, k.log)
+	ring := newKeyring(r, k.registries, k.conf.Allows, secrets, k.log)
 	pushed, err := k.solve(timed, b, task, r, f, checkout.CommitTime, ring, p)
 	if err != nil {
 		switch {
@@ -118,7 +118,7 @@ func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 		result, err := explainSolve(err, r, f, p, secrets.clean)
 		if err != nil {
 			if orphaned.MatchString(err.Error()) {
-				k.pool.mend(ctx, b)
+				k.pool.repair(ctx, b)
 			}
 			_ = k.pool.ask(ctx, b) // when it is gone, others are preferred from now on
 			return jobs.Result{}, err
@@ -138,6 +138,9 @@ func (k *Kind) run(ctx context.Context, task jobs.Task) (jobs.Result, error) {
 	}
 	for _, kept := range done.kept {
 		p.line("%s", kept)
+	}
+	if r.notMoved != "" {
+		p.line("tags %s", r.notMoved)
 	}
 	return k.success(r, img, done, started, p, f.dockerfile), nil
 }
@@ -222,6 +225,9 @@ func (k *Kind) success(r recipe, img image, done published, started time.Time, p
 	row("Cached", fmt.Sprintf("%d of %d steps", cached, steps))
 	for _, kept := range done.kept {
 		fmt.Fprintf(&d, "\nTag %s.\n", kept)
+	}
+	if r.notMoved != "" {
+		fmt.Fprintf(&d, "\nTags %s.\n", r.notMoved)
 	}
 	return jobs.Result{
 		Conclusion: jobs.Success, Summary: summary, Details: d.String(), Outputs: out,

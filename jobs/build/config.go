@@ -38,8 +38,8 @@ type Config struct {
 
 	// Registries by host[:port], "docker.io" for Docker Hub.
 	Registries map[string]Registry `yaml:"-"`
-	// Match reports whether a name matches a pattern of a grant, in GitHub's filter dialect.
-	Match func(pattern, name string) bool `yaml:"-"`
+	// Allows reports whether a list of a grant's patterns, in GitHub's filter dialect, allows a name.
+	Allows func(patterns []string, name string) bool `yaml:"-"`
 	// Outgoing prepares the transport to each registry: proxy, authorities to trust. A registry's own CAFile goes before.
 	// Default: the proxy that the environment says.
 	Outgoing func(*http.Transport) `yaml:"-"`

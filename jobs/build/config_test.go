@@ -62,7 +62,7 @@ func TestConfigValidate(t *testing.T) {
 	if err := bad.Validate(); err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Errorf("not all faults at once: %v", err)
 	}
-	if _, err := New(Config{}, testLog(t)); err == nil || !strings.Contains(err.Error(), "Match") {
-		t.Errorf("without Match: %v", err)
+	if _, err := New(Config{}, testLog(t)); err == nil || !strings.Contains(err.Error(), "Allows") {
+		t.Errorf("without Allows: %v", err)
 	}
 }

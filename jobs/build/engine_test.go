@@ -17,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/slipway-ci/slipway/enginetest"
 	"github.com/slipway-ci/slipway/jobs"
 )
@@ -46,7 +47,7 @@ func engines(t testing.TB) *enginetest.Engines {
 
 func newKind(t testing.TB, e *enginetest.Engines, change ...func(*Config)) *Kind {
 	t.Helper()
-	conf := Config{BuildKit: []string{e.BuildKit}, Match: match, Registries: map[string]Registry{e.Registry: {Insecure: true}}}
+	conf := Config{BuildKit: []string{e.BuildKit}, Allows: allows, Registries: map[string]Registry{e.Registry: {Insecure: true}}}
 	for _, c := range change {
 		c(&conf)
 	}
@@ -255,8 +256,8 @@ func TestEngineSpec(t *testing.T) {
 	if h, _ := entry(t, img, "ctx/skipped"); h != nil {
 		t.Error(".dockerignore was not honoured")
 	}
-	if got := result.Outputs[OutputTags]; got != "topic,pr-7,edge" {
-		t.Errorf("tags %v", got)
+	if got := result.Outputs[OutputTags]; got != "topic,pr-7" || !strings.Contains(result.Details, "not moved by pull requests and merge queues: edge") {
+		t.Errorf("tags %v, and it is said:\n%s", got, result.Details)
 	}
 }
 

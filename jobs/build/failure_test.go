@@ -17,9 +17,10 @@ import (
 	"github.com/moby/buildkit/sourcepolicy/policysession"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/opencontainers/go-digest"
-	"github.com/slipway-ci/slipway/jobs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
 // onLine lets an error point at a line of the Dockerfile, as BuildKit does.
@@ -146,7 +147,7 @@ func TestExplainRegistry(t *testing.T) {
 }
 
 func TestRunWithoutFiles(t *testing.T) {
-	k, err := New(Config{Match: match, BuildKit: []string{"unix:///nowhere.sock"}}, testLog(t))
+	k, err := New(Config{Allows: allows, BuildKit: []string{"unix:///nowhere.sock"}}, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

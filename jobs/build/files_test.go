@@ -11,16 +11,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-ci/slipway/jobs"
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
 func open(t testing.TB, c *commit, spec jobs.BuildSpec) (*files, error) {
 	t.Helper()
 	spec.Image = "registry.example.com/acme/shop"
 	task, _ := newTask(t, c, "registry.example.com", spec)
-	r, err := newRecipe(task, match)
+	r, err := newRecipe(task, allows)
 	if err != nil {
 		t.Fatal(err)
 	}

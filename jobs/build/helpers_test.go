@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,13 +64,15 @@ func (c *commit) Checkout(context.Context, jobs.RunInfo) (*jobs.Checkout, error)
 	return &jobs.Checkout{Dir: c.dir, Root: c.root, CommitTime: c.time, Close: func() {}}, nil
 }
 
-// match stands in for the pipeline's glob: "*" within a name's part, "/**" for everything below.
-func match(pattern, name string) bool {
-	if below, ok := strings.CutSuffix(pattern, "/**"); ok {
-		return strings.HasPrefix(name, below+"/")
-	}
-	ok, _ := path.Match(pattern, name)
-	return ok
+// allows stands in for the pipeline's globs: "*" within a name's part, "/**" for everything below.
+func allows(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if below, ok := strings.CutSuffix(pattern, "/**"); ok {
+			return strings.HasPrefix(name, below+"/")
+		}
+		ok, _ := path.Match(pattern, name)
+		return ok
+	})
 }
 
 // A record collects what a task's callbacks saw.

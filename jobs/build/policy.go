@@ -30,10 +30,10 @@ func (k *keyring) checkSource(ctx context.Context, req *policysession.CheckPolic
 	if err != nil {
 		return nil, nil, err
 	}
-	if r == nil || k.recipe.access(host, name, r.conf, k.match) >= accessPull {
+	if r == nil || k.recipe.access(host, name, r.conf, k.allows) >= accessPull {
 		return allow, nil, nil
 	}
-	c, err := r.how(ctx)
+	c, err := r.challenge(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	helloTimeout = 3 * time.Second  // for a BuildKit to say hello before a build
-	helloAge     = 10 * time.Second // how long a hello counts
-	mendTimeout  = time.Minute
-	avoidFirst   = 5 * time.Second // how long a BuildKit that failed is avoided; doubles up to
-	avoidMost    = 2 * time.Minute
+	answerTimeout = 3 * time.Second  // for a BuildKit to answer before a build
+	answerAge     = 10 * time.Second // how long an answer counts
+	repairTimeout = time.Minute
+	avoidFirst    = 5 * time.Second // how long a BuildKit that failed is avoided; doubles up to
+	avoidMost     = 2 * time.Minute
 )
 
 // A builder is one BuildKit.
@@ -32,11 +32,11 @@ type builder struct {
 	client  *client.Client
 
 	// Guarded by pool.mu.
-	running int
-	hello   time.Time // when it last answered
-	avoid   time.Time // until when others are preferred
-	strikes int       // failures since it last answered
-	mends   int       // how often its store was mended since it last built
+	running    int
+	lastAnswer time.Time // when it last answered
+	avoid      time.Time // until when others are preferred
+	failures   int       // failures since it last answered
+	repairs    int       // how often its store was repaired since it last built
 }
 
 // A pool hands out builders. A repository keeps to the same one while that has a free slot, since its cache lies
@@ -72,14 +72,14 @@ func dial(address string, conf TLS) (*client.Client, error) {
 	// A BuildKit that comes back is found within about a second.
 	again := grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-		MinConnectTimeout: helloTimeout,
+		MinConnectTimeout: answerTimeout,
 	})
 	opts := []client.ClientOpt{client.WithGRPCDialOption(again)}
 	if u.Scheme != "tcp" {
 		return client.New(context.Background(), address, opts...)
 	}
 	// A machine that vanishes is noticed within about 35 s.
-	d := &net.Dialer{Timeout: helloTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4}}
+	d := &net.Dialer{Timeout: answerTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4}}
 	opts = append(opts, client.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 		return d.DialContext(ctx, "tcp", addr)
 	}))
@@ -129,7 +129,7 @@ func (p *pool) acquire(ctx context.Context, key string, waiting func()) (*builde
 			}
 			continue
 		}
-		err := p.greet(ctx, b)
+		err := p.ensureAlive(ctx, b)
 		if err == nil {
 			return b, nil
 		}
@@ -193,10 +193,10 @@ func weight(address, key string) uint64 {
 	return x ^ x>>31
 }
 
-// greet makes sure that a builder answers, unless it did just now.
-func (p *pool) greet(ctx context.Context, b *builder) error {
+// ensureAlive makes sure that a builder answers, unless it did just now.
+func (p *pool) ensureAlive(ctx context.Context, b *builder) error {
 	p.mu.Lock()
-	fresh := b.strikes == 0 && time.Since(b.hello) < helloAge
+	fresh := b.failures == 0 && time.Since(b.lastAnswer) < answerAge
 	p.mu.Unlock()
 	if fresh {
 		return nil
@@ -206,9 +206,9 @@ func (p *pool) greet(ctx context.Context, b *builder) error {
 
 // ask finds out whether a builder answers, and remembers it.
 func (p *pool) ask(ctx context.Context, b *builder) error {
-	hello, cancel := context.WithTimeout(ctx, helloTimeout)
+	soon, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	_, err := b.client.ControlClient().Info(hello, &control.InfoRequest{}, grpc.WaitForReady(true))
+	_, err := b.client.ControlClient().Info(soon, &control.InfoRequest{}, grpc.WaitForReady(true))
 	if err == nil {
 		p.answered(b)
 	} else if ctx.Err() == nil {
@@ -220,15 +220,15 @@ func (p *pool) ask(ctx context.Context, b *builder) error {
 func (p *pool) answered(b *builder) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b.hello, b.avoid, b.strikes = time.Now(), time.Time{}, 0
+	b.lastAnswer, b.avoid, b.failures = time.Now(), time.Time{}, 0
 }
 
 // failed remembers that a builder broke down, so that others are preferred for a while.
 func (p *pool) failed(b *builder) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wait := min(avoidFirst<<min(b.strikes, 10), avoidMost)
-	b.strikes++
+	wait := min(avoidFirst<<min(b.failures, 10), avoidMost)
+	b.failures++
 	b.avoid = time.Now().Add(wait)
 	p.log.Warn("BuildKit does not answer; others are preferred for a while", "address", b.address, "for", wait)
 }
@@ -241,16 +241,16 @@ func (p *pool) release(b *builder) {
 	p.freed = make(chan struct{})
 }
 
-// mend repairs a builder whose snapshot store holds folders that a crash left behind: every new snapshot fails then,
+// repair cleans a builder whose snapshot store holds folders that a crash left behind: every new snapshot fails then,
 // for good. BuildKit sweeps them out whenever it removes a record, so one is removed: first the contexts it keeps,
 // which only save a transfer, and if that had no effect the whole unused cache.
-func (p *pool) mend(ctx context.Context, b *builder) {
+func (p *pool) repair(ctx context.Context, b *builder) {
 	p.mu.Lock()
-	b.mends++
-	all := b.mends > 1
+	b.repairs++
+	all := b.repairs > 1
 	p.mu.Unlock()
 	p.log.Warn("BuildKit's snapshot store was damaged by a crash; it is asked to clean up", "address", b.address, "whole_cache", all)
-	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
 	var opts []client.PruneOption
 	if !all {
@@ -265,5 +265,5 @@ func (p *pool) mend(ctx context.Context, b *builder) {
 func (p *pool) built(b *builder) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b.mends = 0
+	b.repairs = 0
 }

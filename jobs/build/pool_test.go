@@ -12,11 +12,12 @@ import (
 	"time"
 
 	control "github.com/moby/buildkit/api/services/control"
-	"github.com/slipway-ci/slipway/jobs"
 	"google.golang.org/grpc"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
-// greeter is the part of a BuildKit that says hello.
+// greeter is the part of a BuildKit that answers whether it is alive.
 type greeter struct {
 	control.UnimplementedControlServer
 }
@@ -155,7 +156,7 @@ func TestPoolGoesAroundTheDead(t *testing.T) {
 		}
 	}
 	stops[0]()
-	p.builders[0].hello = time.Time{} // its last hello is long ago
+	p.builders[0].lastAnswer = time.Time{} // that is long ago
 	for range 2 {
 		b, err := p.acquire(t.Context(), key, nil)
 		if err != nil || b != p.builders[1] {
@@ -163,11 +164,11 @@ func TestPoolGoesAroundTheDead(t *testing.T) {
 		}
 		p.release(b)
 	}
-	if p.builders[0].strikes != 1 {
-		t.Errorf("the dead one was tried %d times, want once", p.builders[0].strikes)
+	if p.builders[0].failures != 1 {
+		t.Errorf("the dead one was tried %d times, want once", p.builders[0].failures)
 	}
 	stops[1]()
-	p.builders[1].hello = time.Time{}
+	p.builders[1].lastAnswer = time.Time{}
 	_, err := p.acquire(t.Context(), key, nil)
 	if err == nil || !strings.Contains(err.Error(), "no BuildKit answers") || !strings.Contains(err.Error(), "0.sock") || !strings.Contains(err.Error(), "1.sock") {
 		t.Errorf("got %v", err)
@@ -178,7 +179,7 @@ func TestPoolGoesAroundTheDead(t *testing.T) {
 	if err != nil || b != p.builders[0] {
 		t.Fatalf("got %+v, %v", b, err)
 	}
-	if b.strikes != 0 || !b.avoid.IsZero() {
+	if b.failures != 0 || !b.avoid.IsZero() {
 		t.Errorf("it answered and is still avoided: %+v", b)
 	}
 	if slices.ContainsFunc(p.builders, func(b *builder) bool { return b.running < 0 || b.running > 1 }) {

@@ -32,7 +32,7 @@ func (k *Kind) PingRegistry(ctx context.Context, host string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, registryTimeout)
 	defer cancel()
-	if _, err := r.how(ctx); err != nil {
+	if _, err := r.challenge(ctx); err != nil {
 		return err
 	}
 	if login.Username == "" {

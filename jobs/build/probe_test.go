@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -64,7 +65,7 @@ func TestRegistriesGoOut(t *testing.T) {
 }
 
 func TestPingBuildKit(t *testing.T) {
-	conf := Config{BuildKit: []string{"unix:///nowhere/buildkitd.sock"}, Match: func(a, b string) bool { return a == b }}
+	conf := Config{BuildKit: []string{"unix:///nowhere/buildkitd.sock"}, Allows: slices.Contains[[]string]}
 	k, err := New(conf, testLog(t))
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
+
 	"github.com/slipway-ci/slipway/jobs"
 )
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/slipway-ci/slipway/jobs"
 )
 
@@ -121,7 +122,7 @@ func TestPublish(t *testing.T) {
 			d, _ := index.Digest()
 			task, rec := newTask(t, nil, g.host(), jobs.BuildSpec{Image: g.host() + "/acme/shop"})
 			task.Run, rec.stale = c.run, c.stale
-			r, err := newRecipe(task, match)
+			r, err := newRecipe(task, allows)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +193,7 @@ func TestPublishTrouble(t *testing.T) {
 			index, _ := g.putIndex(t, "acme/shop", "linux/amd64")
 			d, _ := index.Digest()
 			task, _ := newTask(t, nil, g.host(), jobs.BuildSpec{Image: g.host() + "/acme/shop"})
-			r, err := newRecipe(task, match)
+			r, err := newRecipe(task, allows)
 			if err != nil {
 				t.Fatal(err)
 			}

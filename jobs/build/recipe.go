@@ -44,13 +44,14 @@ type recipe struct {
 	platforms  []string
 
 	immutable, moving []string
+	notMoved          string   // about tags that the pipeline adds; "" when there is nothing to say
 	release           *release // of the Git tag that caused the run
 
 	cacheSpace string // keeps cache mounts apart
 }
 
 // newRecipe decides what a task builds. The error is a *jobs.Refusal when it is the pipeline's fault.
-func newRecipe(task jobs.Task, match func(pattern, name string) bool) (recipe, error) {
+func newRecipe(task jobs.Task, allows func(patterns []string, name string) bool) (recipe, error) {
 	var spec jobs.BuildSpec
 	if err := json.Unmarshal(task.Spec, &spec); err != nil {
 		return recipe{}, fmt.Errorf("decode the build of job %s: %w", task.Job, err)
@@ -67,7 +68,7 @@ func newRecipe(task jobs.Task, match func(pattern, name string) bool) (recipe, e
 		return recipe{}, err
 	}
 	if r.push {
-		if err := r.checkGrant(task.Run, match); err != nil {
+		if err := r.checkGrant(task.Run, allows); err != nil {
 			return recipe{}, err
 		}
 	}
@@ -78,12 +79,10 @@ func newRecipe(task jobs.Task, match func(pattern, name string) bool) (recipe, e
 		return recipe{}, err
 	}
 	var err error
-	if !trusted {
-		spec.Tags = nil // a stranger's image has the tag that says so
-	}
 	if r.immutable, r.moving, err = Tags(task.Run, spec.Tags); err != nil {
 		return recipe{}, err
 	}
+	r.notMoved = NotMoved(task.Run, spec.Tags)
 	if v, ok := parseRelease(task.Run.Tag); ok {
 		r.release = &v
 	}
@@ -110,10 +109,10 @@ func (r *recipe) setImage(image string) error {
 }
 
 // checkGrant holds that a repository pushes only what its operator's policy grants it.
-func (r *recipe) checkGrant(run jobs.RunInfo, match func(pattern, name string) bool) error {
+func (r *recipe) checkGrant(run jobs.RunInfo, allows func(patterns []string, name string) bool) error {
 	var granted []string
 	for _, g := range r.grants {
-		if canonicalHost(g.Registry) == r.host && jobs.Allows(match, g.Names, r.name) {
+		if canonicalHost(g.Registry) == r.host && allows(g.Names, r.name) {
 			return nil
 		}
 		for _, pattern := range g.Names {
@@ -199,7 +198,7 @@ const (
 
 // access decides what this build may do with the operator's credentials at a registry: push the image it builds, pull
 // what its repository may push, pull what every build may. All else is done without credentials.
-func (r *recipe) access(host, name string, conf Registry, match func(pattern, name string) bool) access {
+func (r *recipe) access(host, name string, conf Registry, allows func(patterns []string, name string) bool) access {
 	if !r.push {
 		return accessNone
 	}
@@ -207,11 +206,11 @@ func (r *recipe) access(host, name string, conf Registry, match func(pattern, na
 		return accessPush
 	}
 	for _, g := range r.grants {
-		if canonicalHost(g.Registry) == host && jobs.Allows(match, g.Names, name) {
+		if canonicalHost(g.Registry) == host && allows(g.Names, name) {
 			return accessPull
 		}
 	}
-	if jobs.Allows(match, conf.Pull, name) {
+	if allows(conf.Pull, name) {
 		return accessPull
 	}
 	return accessNone

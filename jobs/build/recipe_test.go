@@ -12,7 +12,7 @@ import (
 
 func TestRecipe(t *testing.T) {
 	task, _ := newTask(t, nil, "registry.example.com", jobs.BuildSpec{Image: "registry.example.com/acme/shop/api", Context: "./services/api/"})
-	r, err := newRecipe(task, match)
+	r, err := newRecipe(task, allows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,21 +23,25 @@ func TestRecipe(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	untrusted(&task)
-	if r, err = newRecipe(task, match); err != nil || r.push || r.cacheSpace != "7-untrusted" {
+	if r, err = newRecipe(task, allows); err != nil || r.push || r.cacheSpace != "7-untrusted" {
 		t.Errorf("untrusted: got %+v, %v", r, err)
 	}
 	// Approved work from outside needs no grant, for it is built only; where there is one, it is the quarantine.
 	task.Run.Trust.Level, task.Grant.Push = jobs.Approved, nil
 	task.Run.PullRequest, task.Run.Fork = 7, true
-	if r, err = newRecipe(task, match); err != nil || r.push || r.cacheSpace != "7-untrusted" {
+	if r, err = newRecipe(task, allows); err != nil || r.push || r.cacheSpace != "7-untrusted" {
 		t.Errorf("approved: got %+v, %v", r, err)
 	}
 	task.Grant.Push = []jobs.PushGrant{{Registry: "registry.example.com", Names: []string{"acme/shop/**"}}}
-	if r, err = newRecipe(task, match); err != nil || !r.push || r.cacheSpace != "7-untrusted" || fmt.Sprint(r.immutable, r.moving) != "[] [pr-7]" {
+	task.Spec = []byte(`{"image": "registry.example.com/acme/shop/api", "tags": ["nightly"]}`)
+	if r, err = newRecipe(task, allows); err != nil || !r.push || r.cacheSpace != "7-untrusted" || fmt.Sprint(r.immutable, r.moving) != "[] [pr-7]" {
 		t.Errorf("approved with a quarantine: got %+v, %v", r, err)
 	}
+	if r.notMoved != "not moved by pull requests and merge queues: nightly" {
+		t.Errorf("said %q", r.notMoved)
+	}
 	task.Run.Trust.Level = "" // a doubt falls to untrusted
-	if r, err = newRecipe(task, match); err != nil || r.push {
+	if r, err = newRecipe(task, allows); err != nil || r.push {
 		t.Errorf("without trust: got %+v, %v", r, err)
 	}
 }
@@ -80,7 +84,7 @@ func TestRecipeRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			task, _ := newTask(t, nil, "registry.example.com", c.spec)
-			r, err := newRecipe(task, match)
+			r, err := newRecipe(task, allows)
 			if c.says == "" { // a folder of a strange name, no more; it isn't there
 				if err != nil || r.context != "https:/github.com/acme/pay.git" {
 					t.Errorf("got %+v, %v", r, err)
@@ -98,7 +102,7 @@ func TestRecipeRefused(t *testing.T) {
 func TestRecipeWithoutGrant(t *testing.T) {
 	task, rec := newTask(t, newCommit(t, nil), "registry.example.com", jobs.BuildSpec{Image: "registry.example.com/acme/shop"})
 	task.Grant = jobs.Grant{}
-	k, err := New(Config{Match: match, BuildKit: []string{"unix:///nowhere.sock"}}, testLog(t))
+	k, err := New(Config{Allows: allows, BuildKit: []string{"unix:///nowhere.sock"}}, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +119,7 @@ func TestRecipeWithoutGrant(t *testing.T) {
 func TestRecipeOfGarbage(t *testing.T) {
 	task, _ := newTask(t, nil, "registry.example.com", jobs.BuildSpec{})
 	task.Spec = json.RawMessage(`{"image": 7}`)
-	if _, err := newRecipe(task, match); err == nil {
+	if _, err := newRecipe(task, allows); err == nil {
 		t.Error("a spec that doesn't decode was accepted")
 	} else if _, ok := theirs(err); ok {
 		t.Errorf("a spec that planning let through and that doesn't decode is ours: %v", err)
@@ -125,7 +129,7 @@ func TestRecipeOfGarbage(t *testing.T) {
 func TestFrontendAttrs(t *testing.T) {
 	task, _ := newTask(t, nil, "registry.example.com", jobs.BuildSpec{
 		Image: "registry.example.com/acme/shop", Target: "run", Args: map[string]string{"A": "b,c=d"}, Platforms: []string{"linux/amd64", "linux/arm64"}})
-	r, err := newRecipe(task, match)
+	r, err := newRecipe(task, allows)
 	if err != nil {
 		t.Fatal(err)
 	}

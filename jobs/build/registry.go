@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -29,9 +30,10 @@ type registry struct {
 	reg  name.Registry
 	rt   http.RoundTripper
 
-	mu        sync.Mutex
-	challenge *transport.Challenge
-	asked     time.Time
+	flight singleflight.Group // questions for the challenge
+	mu     sync.Mutex
+	answer *transport.Challenge // the last one
+	asked  time.Time            // when it came
 }
 
 // registries are those of the configuration, and others as they come up.
@@ -118,29 +120,53 @@ func (r *registry) login() (authn.AuthConfig, error) {
 // errRegistryDown marks that a registry could not be asked. Its text travels through BuildKit and back.
 var errRegistryDown = errors.New("the registry can't be reached")
 
-// how asks the registry how it wants to be logged in to, itself: what BuildKit or an image's host says about it is
-// never believed, so a password goes nowhere but where the registry sends it.
-func (r *registry) how(ctx context.Context) (*transport.Challenge, error) {
+// challenge asks the registry itself how to log in. What BuildKit or an image's host says is never believed: a password goes
+// only where the registry sends it. Callers share one question, which is not given up because the first of them gave up.
+func (r *registry) challenge(ctx context.Context) (*transport.Challenge, error) {
+	if c := r.known(); c != nil {
+		return c, nil
+	}
+	answer := r.flight.DoChan("", func() (any, error) {
+		if c := r.known(); c != nil {
+			return c, nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), registryTimeout)
+		defer cancel()
+		c, err := transport.Ping(ctx, r.reg, r.rt)
+		if err != nil {
+			return nil, fmt.Errorf("ask registry %s: %w: %w", r.host, errRegistryDown, err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.answer, r.asked = c, time.Now()
+		return c, nil
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case got := <-answer:
+		if got.Err != nil {
+			return nil, got.Err
+		}
+		return got.Val.(*transport.Challenge), nil
+	}
+}
+
+// known is the registry's last answer, or nil when there is none or it is too old.
+func (r *registry) known() *transport.Challenge {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.challenge != nil && time.Since(r.asked) < challengeAge {
-		return r.challenge, nil
+	if time.Since(r.asked) >= challengeAge {
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, registryTimeout)
-	defer cancel()
-	c, err := transport.Ping(ctx, r.reg, r.rt)
-	if err != nil {
-		return nil, fmt.Errorf("ask registry %s: %w: %w", r.host, errRegistryDown, err)
-	}
-	r.challenge, r.asked = c, time.Now()
-	return c, nil
+	return r.answer
 }
 
 func isScheme(c *transport.Challenge, scheme string) bool { return strings.EqualFold(c.Scheme, scheme) }
 
 // token asks the registry's token server for scopes, with the given login.
 func (r *registry) token(ctx context.Context, login authn.AuthConfig, scopes []string) (*transport.Token, error) {
-	c, err := r.how(ctx)
+	c, err := r.challenge(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package build
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -107,7 +110,7 @@ func (g *guarded) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	case "bearer":
 		scopes, known := g.tokens[strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")]
-		if !known || repo != "" && !slices.ContainsFunc(scopes, func(s string) bool { return allows(s, repo, action) }) {
+		if !known || repo != "" && !slices.ContainsFunc(scopes, func(s string) bool { return scopeAllows(s, repo, action) }) {
 			challenge := fmt.Sprintf(`Bearer realm="%s/token",service="test"`, g.URL)
 			if repo != "" {
 				challenge += fmt.Sprintf(`,scope="repository:%s:%s"`, repo, map[string]string{"pull": "pull", "push": "pull,push"}[action])
@@ -120,7 +123,7 @@ func (g *guarded) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	g.inner.ServeHTTP(w, req)
 }
 
-func allows(scope, repo, action string) bool {
+func scopeAllows(scope, repo, action string) bool {
 	parts := strings.Split(scope, ":")
 	return len(parts) == 3 && parts[1] == repo && slices.Contains(strings.Split(parts[2], ","), action)
 }
@@ -238,7 +241,65 @@ func TestSchemeGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.how(t.Context()); err == nil || !strings.Contains(err.Error(), "plain HTTP is not allowed") {
+	if _, err := r.challenge(t.Context()); err == nil || !strings.Contains(err.Error(), "plain HTTP is not allowed") {
 		t.Errorf("a registry on loopback was spoken to in the clear, unasked: %v", err)
+	}
+}
+
+// A registry that is down holds up each build for one question's time, and nobody longer than they want to wait.
+func TestManyAskARegistryOnce(t *testing.T) {
+	asked, release := make(chan struct{}, 10), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-release:
+		case <-req.Context().Done(): // whoever asked gave up
+		}
+	}))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	r, err := newRegistries(map[string]Registry{host: {Insecure: true}}).get(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(ctx context.Context) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.challenge(ctx)
+			done <- err
+		}()
+		return done
+	}
+	first, giveUp := context.WithCancel(t.Context())
+	gone := ask(first)
+	<-asked
+	others := []<-chan error{ask(t.Context()), ask(t.Context())}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	within := func(what string, done <-chan error) error {
+		t.Helper()
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s is held up by somebody else's question", what)
+		}
+		return nil
+	}
+	if err := within("who does not wait", ask(late)); !errors.Is(err, context.Canceled) {
+		t.Errorf("who does not wait: %v", err)
+	}
+	giveUp()
+	if err := within("the first", gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("the first: %v", err)
+	}
+	close(release)
+	for _, done := range others {
+		if err := within("another", done); err != nil {
+			t.Errorf("another: %v", err)
+		}
+	}
+	if n := len(asked); n > 0 {
+		t.Errorf("asked %d times more, want once in all", n)
 	}
 }

@@ -13,13 +13,11 @@ import (
 )
 
 const (
-	maxTag       = 128 // bytes; distribution's reference grammar
-	maxExtraTags = 5   // all tags together must fit into a result's outputs
-	slugHash     = 8   // hex digits of a slug's hash
+	maxTag   = 128 // bytes; distribution's reference grammar
+	slugHash = 8   // hex digits of a slug's hash
 )
 
 var (
-	tagForm  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	shaForm  = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
 	hashEnd  = regexp.MustCompile(`-[0-9a-f]{8}$`)
 	notInTag = regexp.MustCompile(`[^A-Za-z0-9_.]+`) // runs of "-" count, so that they become one
@@ -30,8 +28,8 @@ var (
 )
 
 // Tags decides an image's tags for a run. Immutable tags name one commit and are set whatever else happened; moving
-// tags name the newest of something and may only be set by the newest run. extra are the tags that the pipeline adds;
-// they move.
+// tags name the newest of something and may only be set by the newest run. extra are the tags that the pipeline adds; they
+// move, and count only where NotMoved has nothing to say.
 //
 //	push to the default branch   sha-<12>   latest
 //	push to another branch       sha-<12>   the branch's slug
@@ -46,6 +44,8 @@ func Tags(run jobs.RunInfo, extra []string) (immutable, moving []string, err err
 		return nil, nil, fmt.Errorf("commit %q of run %s is no full SHA", run.SHA, run.ID)
 	}
 	switch {
+	case queued(run):
+		immutable = append(immutable, "sha-"+run.SHA[:12])
 	case run.PullRequest > 0:
 		if !run.Fork && run.Branch != "" {
 			moving = append(moving, slug(run.Branch))
@@ -68,29 +68,39 @@ func Tags(run jobs.RunInfo, extra []string) (immutable, moving []string, err err
 			moving = append(moving, slug(run.Branch))
 		}
 	}
-	if len(extra) > maxExtraTags {
-		return nil, nil, &jobs.Refusal{Sentence: fmt.Sprintf("the build asks for %d further tags; at most %d are possible", len(extra), maxExtraTags)}
+	if len(extra) > jobs.MaxExtraTags {
+		return nil, nil, &jobs.Refusal{Sentence: fmt.Sprintf("the build asks for %d further tags; at most %d are possible", len(extra), jobs.MaxExtraTags)}
 	}
 	for _, t := range extra {
-		if err := checkExtra(t); err != nil {
-			return nil, nil, err
+		if message := jobs.CheckExtraTag(t); message != "" {
+			return nil, nil, &jobs.Refusal{Sentence: message}
 		}
-		if !slices.Contains(moving, t) {
+		if movesExtra(run) && !slices.Contains(moving, t) {
 			moving = append(moving, t)
 		}
 	}
 	return immutable, moving, nil
 }
 
-func checkExtra(t string) error {
-	low := strings.ToLower(t)
-	switch {
-	case !tagForm.MatchString(t):
-		return &jobs.Refusal{Sentence: fmt.Sprintf("%q can't be an image tag: use up to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'", jobs.Cut(t, 140))}
-	case strings.HasPrefix(low, "sha-"), strings.HasPrefix(low, "pr-"):
-		return &jobs.Refusal{Sentence: fmt.Sprintf("the tag %q is reserved: Slipway sets sha-… and pr-… itself", t)}
+// NotMoved says which tags that the pipeline adds a run leaves alone, or returns "".
+func NotMoved(run jobs.RunInfo, extra []string) string {
+	if len(extra) == 0 || movesExtra(run) {
+		return ""
 	}
-	return nil
+	return "not moved by pull requests and merge queues: " + strings.Join(extra, ", ")
+}
+
+// movesExtra reports whether a run sets the tags that the pipeline adds. They tell people what is the newest of something, as
+// latest does, so only what is in the repository for good moves them: not a pull request's run, whoever asked for it, nor a merge
+// queue's head, which may never be merged.
+func movesExtra(run jobs.RunInfo) bool {
+	return run.Trust.Level == jobs.Trusted && run.PullRequest == 0 && !queued(run)
+}
+
+// queued reports whether a run is on a merge queue's head: for the queue, or because somebody asked for it on the branch that GitHub
+// keeps the head on meanwhile.
+func queued(run jobs.RunInfo) bool {
+	return run.Event == jobs.EventMergeGroup || strings.HasPrefix(run.Branch, "gh-readonly-queue/") && run.PullRequest == 0
 }
 
 // slug makes a tag of a branch's or Git tag's name. Different names give different slugs (but for a collision of the

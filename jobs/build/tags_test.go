@@ -2,6 +2,7 @@ package build
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 )
 
 const sha = "0123456789abcdef0123456789abcdef01234567"
+
+// tagForm is what registries take.
+var tagForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 
 func push(branch string) jobs.RunInfo {
 	return jobs.RunInfo{ID: "r-x", Event: jobs.EventPush, SHA: sha, Ref: "refs/heads/" + branch, Branch: branch,
@@ -26,6 +30,18 @@ func pushTag(tag string) jobs.RunInfo {
 func pull(n int, head string, fork bool) jobs.RunInfo {
 	r := push(head)
 	r.Event, r.PullRequest, r.Fork, r.Ref = jobs.EventPullRequest, n, fork, "refs/pull/7/head"
+	return r
+}
+
+// group is a merge queue's head, whose branch is the queue's own.
+func group() jobs.RunInfo {
+	r := push("gh-readonly-queue/main/pr-7-" + sha)
+	r.Event, r.BaseBranch = jobs.EventMergeGroup, "main"
+	return r
+}
+
+func with(r jobs.RunInfo, change func(*jobs.RunInfo)) jobs.RunInfo {
+	change(&r)
 	return r
 }
 
@@ -61,7 +77,21 @@ func TestTags(t *testing.T) {
 		{"leading zero", pushTag("v01.2.3"), nil, nil, []string{"v01.2.3-" + hashOf("v01.2.3")}},
 		{"short version", pushTag("v1.2"), nil, nil, []string{"v1.2-" + hashOf("v1.2")}},
 		{"tag of words", pushTag("nightly"), nil, nil, []string{"nightly"}},
+		{"merge queue", group(), nil, []string{"sha-0123456789ab"}, nil},
 		{"extra", push("main"), []string{"edge", "latest", "edge"}, []string{"sha-0123456789ab"}, []string{"latest", "edge"}},
+		{"extra on a branch", push("next"), []string{"edge"}, []string{"sha-0123456789ab"}, []string{"next", "edge"}},
+		{"extra on a tag", pushTag("v1.2.3-rc.1"), []string{"edge"}, nil, []string{"1.2.3-rc.1", "edge"}},
+		{"extra of a release", with(pushTag("v1.2.3"), func(r *jobs.RunInfo) { r.Event = jobs.EventRelease }), []string{"edge"}, nil, []string{"1.2.3", "1.2", "1", "edge"}},
+		{"extra of a schedule", with(push("main"), func(r *jobs.RunInfo) { r.Event = jobs.EventSchedule }), []string{"nightly"},
+			[]string{"sha-0123456789ab"}, []string{"latest", "nightly"}},
+		{"extra asked for on a branch", with(push("main"), func(r *jobs.RunInfo) { r.Asked = &jobs.Asked{Command: "/build"} }), []string{"edge"},
+			[]string{"sha-0123456789ab"}, []string{"latest", "edge"}},
+		{"extra on a pull request", pull(7, "topic", false), []string{"latest", "nightly"}, nil, []string{"topic", "pr-7"}},
+		{"extra asked for on a pull request", with(pull(7, "topic", false), func(r *jobs.RunInfo) { r.Asked = &jobs.Asked{Command: "/build"} }), []string{"edge"},
+			nil, []string{"topic", "pr-7"}},
+		{"extra on a merge queue's head", group(), []string{"latest", "nightly"}, []string{"sha-0123456789ab"}, nil},
+		{"extra asked for on a merge queue's head", with(group(), func(r *jobs.RunInfo) { r.Event = jobs.EventPush }), []string{"edge"}, []string{"sha-0123456789ab"}, nil},
+		{"extra of who is not trusted", with(pull(7, "main", true), func(r *jobs.RunInfo) { r.Trust.Level = jobs.Approved }), []string{"edge"}, nil, []string{"pr-7"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			immutable, moving, err := Tags(c.run, c.extra)
@@ -98,7 +128,10 @@ func TestTagsRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, _, err := Tags(push("main"), make([]string, maxExtraTags+1)); err == nil {
+	if _, _, err := Tags(pull(7, "topic", false), []string{"pr-1"}); err == nil {
+		t.Error("what would be refused once it is merged was accepted before")
+	}
+	if _, _, err := Tags(push("main"), make([]string, jobs.MaxExtraTags+1)); err == nil {
 		t.Error("too many extra tags were accepted")
 	}
 	r := push("main")

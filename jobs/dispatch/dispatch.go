@@ -65,21 +65,21 @@ type Artifacts interface {
 
 // Options are what the kind works with. A *githubapp.App is everything in the first block.
 type Options struct {
-	Places    jobs.Places
-	Files     Files
-	Starter   Starter
-	Runs      Runs
-	Control   Control
-	Reviews   Reviews
-	Reports   Reports
-	Artifacts Artifacts
+	Repositories jobs.RepositoryFinder
+	Files        Files
+	Starter      Starter
+	Runs         Runs
+	Control      Control
+	Reviews      Reviews
+	Reports      Reports
+	Artifacts    Artifacts
 
 	Records   jobs.Records[Record]
 	Lanes     jobs.Set[Lane]
 	Workflows jobs.Records[jobs.WorkflowRun] // what deliveries told, under jobs.WorkflowKey
 
-	// Match reports whether a name matches a pattern of a grant.
-	Match func(pattern, name string) bool
+	// Allows reports whether a list of a grant's patterns allows a name.
+	Allows func(patterns []string, name string) bool
 	// Check holds inputs against what a workflow takes, and returns them as GitHub is sent them; the defaults of those that are
 	// missing are GitHub's to fill in. A fault is a sentence.
 	Check func(file jobs.WorkflowFile, inputs map[string]any) (prepared map[string]string, fault string)
@@ -89,8 +89,7 @@ type Options struct {
 	// Page is where people see a workflow run that GitHub has told nothing of yet but its ID; may be nil.
 	Page func(repo jobs.Repository, run int64) string
 
-	// How long nothing must be heard of a workflow run before GitHub is asked, and how long at most after asking in vain.
-	Poll, PollMost time.Duration // 0: 5 and 30 minutes
+	Polling jobs.Polling // of a workflow run that no delivery tells of
 	// How long a workflow run without an ID is looked for, and when at the soonest the only one found counts.
 	Search, Settle time.Duration // 0: 3 minutes, 20 seconds
 	// Skew is how far GitHub's clock may be behind ours.
@@ -100,7 +99,7 @@ type Options struct {
 
 // New returns the kind.
 func New(o Options) jobs.Kind {
-	o.Poll, o.PollMost = cmp.Or(o.Poll, 5*time.Minute), cmp.Or(o.PollMost, 30*time.Minute)
+	o.Polling = o.Polling.OrDefault()
 	o.Search, o.Settle, o.Skew = cmp.Or(o.Search, 3*time.Minute), cmp.Or(o.Settle, 20*time.Second), cmp.Or(o.Skew, 30*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now

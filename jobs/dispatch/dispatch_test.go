@@ -132,7 +132,7 @@ func TestDispatchRefuses(t *testing.T) {
 		"a file that is not there": {`{"workflow": "none.yaml"}`, nil, "there is no .github/workflows/none.yaml at aaaaaaaaaaaa"},
 		"a path":                   {`{"workflow": "../../x.yaml"}`, nil, "neither the name of a file"},
 		"a wrong input":            {`{"workflow": "hello.yaml", "inputs": {"wrong": 1}}`, nil, "hello.yaml was not dispatched: hello.yaml takes no input wrong"},
-		"a long timeout":           {`{"workflow": "hello.yaml", "timeout": "25h"}`, nil, "at most 24h"},
+		"a long timeout":           {`{"workflow": "hello.yaml", "timeout": "25h"}`, nil, "of at most 24h"},
 		"many retries":             {`{"workflow": "hello.yaml", "retry_failed_jobs": 6}`, nil, "it may be 0 to 5"},
 		"an unknown field":         {`{"workflwo": "hello.yaml"}`, nil, "can't be read"},
 		"a fork's branch":          {hello("x"), func(t *jobs.Task) { t.Run.Fork = true }, "is in a fork"},

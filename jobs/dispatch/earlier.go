@@ -138,7 +138,7 @@ func (s *session) rerun(job context.Context, whole bool) error {
 // begin follows the attempt that was asked for.
 func (s *session) begin(ctx context.Context) error {
 	s.rec.Attempt, s.rec.Want, s.rec.Told, s.rec.Print, s.rec.Ended = s.rec.Want, 0, nil, "", ""
-	s.rec.Heard, s.rec.Quiet = s.Now(), s.Poll
+	s.rec.Heard, s.rec.Quiet = s.Now(), s.Polling.First
 	return s.save(ctx)
 }
 

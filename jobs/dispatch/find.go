@@ -27,9 +27,10 @@ func (s *session) find(ctx context.Context) (*jobs.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	age := s.Now().Sub(s.rec.Sent)
+	age, first := s.Now().Sub(s.rec.Sent), false
 	if !sure && len(candidates) == 1 {
-		sure = s.rec.Seen == candidates[0].ID && age >= s.Settle
+		first = s.rec.Seen != candidates[0].ID
+		sure = !first && age >= s.Settle
 		s.rec.Seen = candidates[0].ID
 	} else if !sure {
 		s.rec.Seen = 0
@@ -40,7 +41,7 @@ func (s *session) find(ctx context.Context) (*jobs.Result, error) {
 		if found || err != nil {
 			return nil, err
 		}
-	case age >= s.Search:
+	case age >= s.Search && !first: // who could not look before looks twice, too
 		s.rec.Unknown, s.rec.Inputs, s.rec.Candidates = true, nil, nil
 		for _, c := range candidates[:min(len(candidates), maxShown)] {
 			s.rec.Candidates = append(s.rec.Candidates, Candidate{c.ID, c.URL, c.Title, c.Created})
@@ -53,9 +54,14 @@ func (s *session) find(ctx context.Context) (*jobs.Result, error) {
 	if err := s.save(ctx); err != nil {
 		return nil, err
 	}
-	after := min(max(s.Settle/2, time.Second), s.Search-age)
-	if s.rec.Seen != 0 && age < s.Settle {
+	var after time.Duration
+	switch {
+	case s.rec.Seen != 0 && age < s.Settle:
 		after = s.Settle - age
+	case age < s.Search:
+		after = min(max(s.Settle/2, time.Second), s.Search-age)
+	default:
+		after = max(s.Settle, time.Second)
 	}
 	reason := fmt.Sprintf("looks for the workflow run of %s that GitHub was asked for at %s", s.rec.Workflow, s.rec.Sent.UTC().Format(time.TimeOnly))
 	return nil, &jobs.Later{After: after, Reason: reason, Progress: &jobs.Result{

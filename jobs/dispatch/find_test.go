@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,34 @@ func TestFindWaitsForTheOnlyOneToStaySo(t *testing.T) {
 	if took < 20*time.Second || took > 40*time.Second {
 		t.Errorf("taken after %s, want it to be the only one for 20 seconds", took)
 	}
+}
+
+// The server was away for long when it had just asked GitHub: it looks twice all the same.
+func TestFindAfterALongAbsence(t *testing.T) {
+	w := newWorld(t)
+	w.github.answer = lost
+	down := true
+	w.github.trap = func(point string) {
+		if point == "list" && down {
+			panic(trouble{errors.New("GitHub is away")})
+		}
+	}
+	task := w.task("greet", hello("greet"))
+	for w.record(task).Sent.IsZero() {
+		_, _ = w.call(task, nil)
+	}
+	w.clock, down = w.clock.Add(time.Hour), false
+	w.want(w.finish(task), jobs.Success, "hello succeeded")
+
+	// Of two it still takes none.
+	other := w.task("other", hello("other"))
+	down = true
+	for w.record(other).Sent.IsZero() {
+		_, _ = w.call(other, nil)
+	}
+	w.github.start(5, "hello.yaml", "main", map[string]string{"who": "somebody"}, bot)
+	w.clock, down = w.clock.Add(time.Hour), false
+	w.want(w.finish(other), jobs.Failure, notKnown)
 }
 
 func TestFindDoesNotChooseAmongSeveral(t *testing.T) {

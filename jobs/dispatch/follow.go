@@ -100,12 +100,12 @@ func (s *session) current(run jobs.WorkflowRun) jobs.WorkflowRun {
 func (s *session) look(ctx context.Context, run jobs.WorkflowRun) (jobs.WorkflowRun, error) {
 	before := s.rec.Print
 	if s.rec.Heard.IsZero() {
-		s.rec.Heard, s.rec.Quiet = s.Now(), s.Poll
+		s.rec.Heard, s.rec.Quiet = s.Now(), s.Polling.First
 	}
 	known := fingerprint(run)
 	news := known != before
 	if news {
-		s.rec.Heard, s.rec.Quiet = s.Now(), s.Poll
+		s.rec.Heard, s.rec.Quiet = s.Now(), s.Polling.First
 	} else if !run.Over() && s.Now().Sub(s.rec.Heard) >= s.rec.Quiet {
 		asked, err := s.ask(ctx, s.rec.ID)
 		if err != nil {
@@ -119,9 +119,9 @@ func (s *session) look(ctx context.Context, run jobs.WorkflowRun) (jobs.Workflow
 		}
 		known = fingerprint(run)
 		if news = known != before; news {
-			s.rec.Quiet = s.Poll
+			s.rec.Quiet = s.Polling.First
 		} else {
-			s.rec.Quiet = min(2*s.rec.Quiet, s.PollMost)
+			s.rec.Quiet = min(2*s.rec.Quiet, s.Polling.Most)
 		}
 		s.rec.Heard = s.Now()
 	} else {
@@ -173,36 +173,25 @@ func (s *session) askJobs(ctx context.Context, attempt int) ([]jobs.WorkflowJob,
 
 // learn keeps what GitHub answered beside what deliveries told, and returns both together.
 func (s *session) learn(ctx context.Context, news jobs.WorkflowRun) (jobs.WorkflowRun, error) {
-	key := jobs.WorkflowKey(s.rec.Repository.ID, s.rec.ID)
-	for {
-		run, revision, err := s.Workflows.Get(ctx, key)
-		switch {
-		case errors.Is(err, jobs.ErrNotFound):
-			run.Learn(news)
-			_, err = s.Workflows.Create(ctx, key, run)
-		case err != nil:
-		case !run.Learn(news):
-			return s.current(run), nil
-		default:
-			_, err = s.Workflows.Update(ctx, key, run, revision)
+	run, err := jobs.Upsert(ctx, s.Workflows, jobs.WorkflowKey(s.rec.Repository.ID, s.rec.ID), func(run *jobs.WorkflowRun) error {
+		if !run.Learn(news) {
+			return jobs.ErrUnchanged
 		}
-		if errors.Is(err, jobs.ErrExists) || errors.Is(err, jobs.ErrConflict) {
-			continue
-		}
-		if err != nil {
-			return run, fmt.Errorf("keep what is known of workflow run %d: %w", news.ID, err)
-		}
-		return s.current(run), nil
+		return nil
+	})
+	if err != nil {
+		return run, fmt.Errorf("keep what is known of workflow run %d: %w", news.ID, err)
 	}
+	return s.current(run), nil
 }
 
 // later parks the job, with how the workflow run stands.
 func (s *session) later(after time.Duration, reason string, run jobs.WorkflowRun) *jobs.Later {
-	var awaits []string
+	var approvals []string
 	for _, w := range s.rec.Waits {
-		awaits = append(awaits, w.Name)
+		approvals = append(approvals, w.Name)
 	}
-	return &jobs.Later{After: max(after, time.Second), Reason: reason, Awaits: awaits, Progress: &jobs.Result{
+	return &jobs.Later{After: max(after, time.Second), Reason: reason, Approvals: approvals, Progress: &jobs.Result{
 		Summary: jobs.Cut(reason, jobs.MaxSummary), Details: s.details(run, maxProgress), Outputs: s.identity(),
 	}}
 }

@@ -45,7 +45,7 @@ func decode(data []byte) (spec jobs.DispatchSpec, timeout time.Duration, err err
 	if timeout = defaultTimeout; spec.Timeout != "" {
 		timeout, err = time.ParseDuration(spec.Timeout)
 		if err != nil || timeout <= 0 || timeout > maxTimeout {
-			return spec, 0, refuse("the timeout %q of the dispatch is not a duration of at most %s", spec.Timeout, maxTimeout)
+			return spec, 0, refuse("the timeout %q of the dispatch is not a duration of at most %s", spec.Timeout, jobs.Duration(maxTimeout))
 		}
 	}
 	if spec.RetryFailedJobs < 0 || spec.RetryFailedJobs > maxRetries {
@@ -75,7 +75,7 @@ func (s *session) prepare(ctx context.Context) error {
 		return err
 	}
 	if !own {
-		if s.rec.Installation, s.rec.Repository, err = s.Places.Repository(ctx, s.spec.Repository); err != nil {
+		if s.rec.Installation, s.rec.Repository, err = s.Repositories.Repository(ctx, s.spec.Repository); err != nil {
 			return fmt.Errorf("find %s: %w", s.spec.Repository, err)
 		}
 	}
@@ -142,7 +142,7 @@ func (s *session) allowed(grant jobs.WorkflowGrant) error {
 
 // any reports whether one of the patterns matches; none stand for all.
 func (k *kind) any(patterns []string, name string) bool {
-	return len(patterns) == 0 || jobs.Allows(k.Match, patterns, name)
+	return len(patterns) == 0 || k.Allows(patterns, name)
 }
 
 // file reads the workflow's file where it will be dispatched. On the run's own ref that is the run's commit: planning read it there.

@@ -224,7 +224,7 @@ func span(from, to time.Time) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%d s", int(d.Seconds()))
 	}
-	return strings.TrimSuffix(d.String(), "0s")
+	return jobs.Duration(d)
 }
 
 // took is a span in brackets, with a space before them.
@@ -254,10 +254,8 @@ func oneLine(s string) string {
 	}, s)
 }
 
-var markdown = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", "&lt;", ">", "&gt;", "|", `\|`, "@", "@\u200b", "#", `\#`, "~", `\~`)
-
 // text is a foreign text within Markdown that stays as it is and calls nobody.
-func text(s string) string { return markdown.Replace(oneLine(s)) }
+func text(s string) string { return jobs.EscapeMarkdown(oneLine(s)) }
 
 // code is a foreign text between backticks.
 func code(s string) string { return strings.NewReplacer("`", "'", "|", "¦").Replace(line(s)) }

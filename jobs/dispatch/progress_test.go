@@ -100,10 +100,14 @@ func TestTellsEachThingOnce(t *testing.T) {
 	}
 }
 
-func TestTidy(t *testing.T) {
-	for d, want := range map[time.Duration]string{time.Hour: "1h", 45 * time.Minute: "45m", 90 * time.Second: "1m30s", 10 * time.Second: "10s", 100 * time.Minute: "1h40m", 20 * time.Hour: "20h"} {
-		if got := tidy(d); got != want {
-			t.Errorf("%s became %q, want %q", d, got, want)
+func TestSpan(t *testing.T) {
+	began := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	for took, want := range map[time.Duration]string{
+		-time.Second: "", 0: "0 s", 1400 * time.Millisecond: "1 s", 59 * time.Second: "59 s", time.Minute: "1m", 90 * time.Second: "1m30s",
+		20*time.Minute + 10*time.Second: "20m10s", 2 * time.Hour: "2h", time.Hour + 30*time.Second: "1h0m30s",
+	} {
+		if got := span(began, began.Add(took)); got != want {
+			t.Errorf("%s is shown as %q, want %q", took, got, want)
 		}
 	}
 }

@@ -15,7 +15,7 @@ func (s *session) mayRetry(run jobs.WorkflowRun) bool {
 
 // retry runs the failed jobs again. GitHub's refusal ends the trying, not the job.
 func (s *session) retry(ctx context.Context) error {
-	s.rec.Retries++ // stored with the wish
+	s.rec.Retries++ // stored with what was asked
 	err := s.rerun(ctx, false)
 	if err == nil || s.rec.Want != 0 {
 		return err

@@ -19,8 +19,8 @@ func TestApproval(t *testing.T) {
 	w.github.review = "production"
 	task := w.task("greet", hello("greet"))
 	later := w.until(task, "hello: waits for approval of production on GitHub")
-	if !slices.Equal(later.Awaits, []string{"production"}) {
-		t.Errorf("awaits %q", later.Awaits)
+	if !slices.Equal(later.Approvals, []string{"production"}) {
+		t.Errorf("awaits %q", later.Approvals)
 	}
 	for range 5 {
 		_, _, _ = w.step(task)
@@ -29,8 +29,8 @@ func TestApproval(t *testing.T) {
 		t.Errorf("asked %d times what it waits for, and nothing changed", w.github.calls["pending"])
 	}
 	task.Orders = []jobs.Order{approval(w, "click-1")}
-	if later = w.until(task, "hello: "); len(later.Awaits) != 0 {
-		t.Errorf("still awaits %q", later.Awaits)
+	if later = w.until(task, "hello: "); len(later.Approvals) != 0 {
+		t.Errorf("still awaits %q", later.Approvals)
 	}
 	w.want(w.finish(task), jobs.Success, "hello succeeded")
 	if !slices.Equal(w.github.approved, []string{"[9]Approved by @alice through Slipway"}) {
@@ -45,8 +45,8 @@ func TestApprovalThatGitHubRefuses(t *testing.T) {
 	_ = w.until(task, "waits for approval")
 	task.Orders = []jobs.Order{approval(w, "click-1")}
 	later := w.until(task, "GitHub does not let the App approve production: Slipway is not a required reviewer; approve it there")
-	if !strings.Contains(later.Progress.Details, "GitHub does not let the App approve production") || !slices.Equal(later.Awaits, []string{"production"}) {
-		t.Errorf("awaits %q\n%s", later.Awaits, later.Progress.Details)
+	if !strings.Contains(later.Progress.Details, "GitHub does not let the App approve production") || !slices.Equal(later.Approvals, []string{"production"}) {
+		t.Errorf("awaits %q\n%s", later.Approvals, later.Progress.Details)
 	}
 	for range 5 {
 		_, _, _ = w.step(task)
@@ -98,8 +98,8 @@ func TestApprovalAfterACrash(t *testing.T) {
 			t.Fatalf("approved %q after a crash at point %d", w.github.approved, at)
 		}
 		if len(w.github.approved) == 0 {
-			if later := w.until(task, "the approval of production by alice was sent to GitHub, and it is not known whether it was taken"); !slices.Equal(later.Awaits, []string{"production"}) {
-				t.Errorf("awaits %q after a crash at point %d", later.Awaits, at)
+			if later := w.until(task, "the approval of production by alice was sent to GitHub, and it is not known whether it was taken"); !slices.Equal(later.Approvals, []string{"production"}) {
+				t.Errorf("awaits %q after a crash at point %d", later.Approvals, at)
 			}
 		}
 		if n < at {
@@ -147,8 +147,8 @@ func TestApprovalOfOneOfTwo(t *testing.T) {
 			task.Orders = []jobs.Order{order}
 			for range 3 {
 				later := w.until(task, "hello: ")
-				if !slices.Equal(later.Awaits, c.awaits) {
-					t.Errorf("awaits %q, want %q", later.Awaits, c.awaits)
+				if !slices.Equal(later.Approvals, c.awaits) {
+					t.Errorf("awaits %q, want %q", later.Approvals, c.awaits)
 				}
 			}
 			if !slices.Equal(both.approved, c.approved) {

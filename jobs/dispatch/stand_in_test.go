@@ -82,10 +82,10 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(app.CloseIdle)
 	q := queue.Memory()
 	s.kind = dispatch.New(dispatch.Options{
-		Places: app, Files: app, Starter: app, Runs: app, Control: app, Reviews: app, Reports: app, Artifacts: app,
+		Repositories: app, Files: app, Starter: app, Runs: app, Control: app, Reviews: app, Reports: app, Artifacts: app,
 		Records: queue.Set[dispatch.Record](q, queue.Dispatches), Lanes: queue.Set[dispatch.Lane](q, queue.Dispatches),
 		Workflows: queue.Set[jobs.WorkflowRun](q, queue.Workflows),
-		Match:     pipeline.Match, Check: pipeline.CheckDispatch, Marker: pipeline.MarkerInput, Now: clock,
+		Allows:    pipeline.Allows, Check: pipeline.CheckDispatch, Marker: pipeline.MarkerInput, Now: clock,
 	})
 	s.task = jobs.Task{
 		Run: jobs.RunInfo{ID: "r-1", Installation: installation.ID, Event: jobs.EventPush, SHA: head, Ref: "refs/heads/main", Branch: "main",

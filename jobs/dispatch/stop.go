@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
 )
@@ -138,18 +137,7 @@ func (s *session) overdue(ctx context.Context, run jobs.WorkflowRun) (*jobs.Resu
 	result := jobs.Result{
 		Conclusion: jobs.TimedOut, Details: s.details(run, maxEnd), Outputs: s.identity(),
 		Summary: fmt.Sprintf("%s did not end within %s and %s: %s. Give it a longer `timeout` if it needs one.",
-			s.name(run), tidy(s.timeout), what, s.where()),
+			s.name(run), jobs.Duration(s.timeout), what, s.where()),
 	}
 	return s.ended(ctx, result)
-}
-
-// tidy writes a duration without its zeros: 1h, 45m.
-func tidy(d time.Duration) string {
-	text := d.String()
-	for _, zeros := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zeros) {
-			text = text[:len(text)-2]
-		}
-	}
-	return text
 }

@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/jobs/dispatch"
+	"github.com/slipway-ci/slipway/pipeline"
 	"github.com/slipway-ci/slipway/queue"
 )
 
@@ -78,9 +78,9 @@ func (s store[T]) Delete(ctx context.Context, key string, revision uint64) (err 
 func (w *world) kind() jobs.Stopper {
 	g := w.github
 	return dispatch.New(dispatch.Options{
-		Places: g, Files: g, Starter: g, Runs: g, Control: g, Reviews: w.reviews, Reports: g, Artifacts: g,
+		Repositories: g, Files: g, Starter: g, Runs: g, Control: g, Reviews: w.reviews, Reports: g, Artifacts: g,
 		Records: w.records, Lanes: w.lanes, Workflows: w.workflows,
-		Match: func(pattern, name string) bool { ok, err := path.Match(pattern, name); return ok && err == nil },
+		Allows: pipeline.Allows,
 		Check: func(file jobs.WorkflowFile, inputs map[string]any) (map[string]string, string) {
 			prepared := map[string]string{}
 			for name, value := range inputs {

@@ -79,7 +79,7 @@ func detailsBack(all []done, branch string) string {
 			status += " (by an earlier try)"
 		}
 		fmt.Fprintf(&b, "| %s/%s | %s | %s | %s | %s | %s | %s | %s |\n", d.release.Namespace, d.release.Name, d.environment, d.cluster,
-			number(o.RolledBackFrom), number(o.RolledBackTo), number(o.Revision), status, o.Took.Round(100*time.Millisecond))
+			number(o.RolledBackFrom), number(o.RolledBackTo), number(o.Revision), status, jobs.Duration(o.Took.Round(100*time.Millisecond)))
 		changed = changed || o.Status != deploy.StatusUnchanged
 	}
 	if changed {

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-ci/slipway/deploy"
 	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/jobs/rollout"
+	"github.com/slipway-ci/slipway/pipeline"
 )
 
 const backSpec = `{"environments": ["staging"], "helm": [{"chart": "", "release": "api", "namespace": "shop"}], "rollback": {"revision": 5}}`
@@ -32,7 +33,7 @@ func TestRollbackGoesToEveryCluster(t *testing.T) {
 		Images: []deploy.RunningImage{image, image}}}
 	two := &cluster{outcome: deploy.Outcome{Revision: 9, Status: deploy.StatusDeployed, RolledBack: true, RolledBackFrom: 8, RolledBackTo: 5,
 		Images: []deploy.RunningImage{image, {Image: "r/side:1"}}}}
-	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Match: match})
+	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Allows: pipeline.Allows})
 	task := backTask(t, backSpec)
 	task.Grant.Environments[0].Approvals.Count = 1 // taking back waits for nobody
 	result, err := kind.Run(t.Context(), task)
@@ -74,7 +75,7 @@ func TestRollbackOnOneCluster(t *testing.T) {
 	} {
 		task := backTask(t, backSpec)
 		task.Grant.Environments[0].Clusters = []string{"one"}
-		kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": &cluster{outcome: outcome}}, Match: match})
+		kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": &cluster{outcome: outcome}}, Allows: pipeline.Allows})
 		if result, err := kind.Run(t.Context(), task); err != nil || result.Conclusion != jobs.Success || result.Summary != want {
 			t.Errorf("%+v, %v, want %q", result, err, want)
 		}
@@ -89,7 +90,7 @@ func TestRollbackStopsAtTheFirstFailure(t *testing.T) {
 			{Number: 1, Deployed: at, Chart: "api-1.0.0", AppVersion: "a|b`", Status: "superseded", CanRunAgain: true}},
 	}}}
 	two := &cluster{}
-	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Match: match}).Run(t.Context(), backTask(t, backSpec))
+	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Allows: pipeline.Allows}).Run(t.Context(), backTask(t, backSpec))
 	if err != nil || result.Conclusion != jobs.Failure || len(two.back) != 0 {
 		t.Fatalf("%+v, %v", result, err)
 	}
@@ -125,7 +126,7 @@ func TestRollbackRefuses(t *testing.T) {
 func TestRollbackWaitsForAHeldLease(t *testing.T) {
 	now := time.Now()
 	held := &cluster{err: &deploy.LeaseHeldError{Lease: "shop/slipway-api", Holder: "r-0", Until: now.Add(3 * time.Second)}}
-	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": held, "two": held}, Match: match, Now: func() time.Time { return now }}).Run(t.Context(), backTask(t, backSpec))
+	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": held, "two": held}, Allows: pipeline.Allows, Now: func() time.Time { return now }}).Run(t.Context(), backTask(t, backSpec))
 	var later *jobs.Later
 	if !errors.As(err, &later) || later.After != 3*time.Second {
 		t.Errorf("got %v, want to wait 3s", err)

@@ -119,7 +119,7 @@ func (g *gates) pass(ctx context.Context, environment string, all []done) (*jobs
 			return nil, err
 		}
 		result.Summary = fmt.Sprintf("%s waits for %s", environment, verdict)
-		return nil, &jobs.Later{After: min(max(waited, g.Poll), g.PollMost, maxAwaited-waited), Reason: result.Summary, Progress: &result}
+		return nil, &jobs.Later{After: min(g.Polling.After(waited), maxAwaited-waited), Reason: result.Summary, Progress: &result}
 	}
 	fmt.Fprintln(g.task.Log, result.Summary)
 	return &result, nil

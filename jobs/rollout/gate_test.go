@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ci/slipway/deploy"
 	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/jobs/rollout"
+	"github.com/slipway-ci/slipway/pipeline"
 	"github.com/slipway-ci/slipway/queue"
 )
 
@@ -65,7 +66,7 @@ func (g *gated) test(status, conclusion string) {
 
 // run calls the kind as any worker might, with nothing in its memory.
 func (g *gated) run() (jobs.Result, error) {
-	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": &g.staging, "two": &g.production}, Match: match,
+	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": &g.staging, "two": &g.production}, Allows: pipeline.Allows,
 		Checks: &g.commit, Records: g.records, Now: func() time.Time { return g.now }})
 	return kind.Run(g.Context(), g.task)
 }
@@ -173,7 +174,7 @@ func TestRequiredChecksAreNotForRollbacks(t *testing.T) {
 
 func TestRequiredChecksNeedSomebodyToAsk(t *testing.T) {
 	g := newGated(t)
-	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": &g.staging, "two": &g.production}, Match: match})
+	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": &g.staging, "two": &g.production}, Allows: pipeline.Allows})
 	if result, err := kind.Run(t.Context(), g.task); err == nil || len(g.staging.got) != 0 {
 		t.Errorf("%+v, %v, %d rollouts; want none where checks can't be asked for", result, err, len(g.staging.got))
 	}

@@ -91,7 +91,7 @@ func details(all []done) string {
 			status += " (by an earlier try)"
 		}
 		fmt.Fprintf(&b, "| %s/%s | %s | %s | %d | %s | %s |\n", d.release.Namespace, d.release.Name, d.environment, d.cluster,
-			d.outcome.Revision, status, d.outcome.Took.Round(100*time.Millisecond))
+			d.outcome.Revision, status, jobs.Duration(d.outcome.Took.Round(100*time.Millisecond)))
 	}
 	for _, d := range all {
 		b.WriteString(running(d))

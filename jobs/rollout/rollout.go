@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,20 +23,19 @@ type Cluster interface {
 // Options are what the kind works with.
 type Options struct {
 	Clusters map[string]Cluster // by their name in config.yaml
-	// Match reports whether a name matches a pattern of a grant.
-	Match func(pattern, name string) bool
+	// Allows reports whether a list of a grant's patterns allows a name.
+	Allows func(patterns []string, name string) bool
 	// Checks tells how the checks stand that an environment requires, and Records keep what was rolled out before the job waited for
 	// them. They are needed only where an environment requires any.
 	Checks  jobs.CommitChecks
 	Records jobs.Records[Record]
-	// How long nothing must be heard of such checks before GitHub is asked: at first, and at most.
-	Poll, PollMost time.Duration // 0: 5 and 30 minutes
-	Now            func() time.Time
+	Polling jobs.Polling // of such checks
+	Now     func() time.Time
 }
 
 // New returns the kind.
 func New(o Options) jobs.Kind {
-	o.Poll, o.PollMost = cmp.Or(o.Poll, 5*time.Minute), cmp.Or(o.PollMost, 30*time.Minute)
+	o.Polling = o.Polling.OrDefault()
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -169,7 +167,7 @@ func (k *kind) plan(task jobs.Task, spec jobs.DeploySpec) ([]step, error) {
 			return refuse("%s may not roll out to the environment %q; whoever runs Slipway grants it under environments.%s.repositories", run.Repository.FullName(), name, name)
 		}
 		// Taking back is about what runs there, not about a commit: it is for whoever the operator lets use /rollback.
-		if spec.Rollback == nil && !jobs.Allows(k.Match, grant.Branches, run.Branch) {
+		if spec.Rollback == nil && !k.Allows(grant.Branches, run.Branch) {
 			return refuse("the environment %s takes rollouts from %s, not from %s", name, strings.Join(grant.Branches, ", "), run.Branch)
 		}
 		// Taking back waits for no approval: it must be fast when something is broken, and brings nothing that did not
@@ -211,14 +209,14 @@ func (k *kind) release(task jobs.Task, grant jobs.EnvironmentGrant, h jobs.HelmS
 	case r.Name == "":
 		r.Name = path.Base(path.Clean(h.Chart))
 	}
-	if !jobs.Allows(k.Match, grant.Namespaces, r.Namespace) {
+	if !k.Allows(grant.Namespaces, r.Namespace) {
 		return r, &jobs.Refusal{Sentence: fmt.Sprintf("%s may not use the namespace %q in %s; it may use %s",
 			run.Repository.FullName(), r.Namespace, grant.Name, list(grant.Namespaces))}
 	}
 	if h.Timeout != "" {
 		timeout, err := time.ParseDuration(h.Timeout)
 		if err != nil || timeout <= 0 || timeout > maxTimeout {
-			return r, &jobs.Refusal{Sentence: fmt.Sprintf("the timeout %q of release %s is not a duration of at most %s", h.Timeout, r.Name, maxTimeout)}
+			return r, &jobs.Refusal{Sentence: fmt.Sprintf("the timeout %q of release %s is not a duration of at most %s", h.Timeout, r.Name, jobs.Duration(maxTimeout))}
 		}
 		r.Timeout = timeout
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/slipway-ci/slipway/deploy"
 	"github.com/slipway-ci/slipway/jobs"
 	"github.com/slipway-ci/slipway/jobs/rollout"
+	"github.com/slipway-ci/slipway/pipeline"
 )
 
 // cluster answers each rollout and rollback with what it was told to, and remembers.
@@ -44,11 +44,6 @@ func (s source) Checkout(context.Context, jobs.RunInfo) (*jobs.Checkout, error) 
 	return &jobs.Checkout{Dir: s.dir, Root: root, Close: func() { root.Close() }}, nil
 }
 
-func match(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
-	return err == nil && ok
-}
-
 func task(t *testing.T, spec string) jobs.Task {
 	return jobs.Task{
 		Run: jobs.RunInfo{
@@ -70,7 +65,7 @@ func TestRolloutGoesToEveryCluster(t *testing.T) {
 		{Image: "r/shop@sha256:1"}, {Image: "r/shop@sha256:1"}, {Image: "r/side:1", Digest: "sha256:2"},
 	}}}
 	two := &cluster{outcome: deploy.Outcome{Revision: 4, Status: deploy.StatusDeployed, Images: one.outcome.Images}}
-	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Match: match})
+	kind := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Allows: pipeline.Allows})
 	result, err := kind.Run(t.Context(), task(t, spec))
 	if err != nil || result.Conclusion != jobs.Success {
 		t.Fatalf("%+v, %v", result, err)
@@ -97,7 +92,7 @@ func TestRolloutStopsAtTheFirstFailure(t *testing.T) {
 	one := &cluster{outcome: deploy.Outcome{Revision: 2, Status: deploy.StatusRolledBack, RolledBackTo: 1,
 		Failure: &deploy.Failure{Object: "Deployment shop/api", Sentence: "Deployment shop/api does not start. Rolled back to revision 1, which is ready.", LogTail: []string{"panic: no"}}}}
 	two := &cluster{}
-	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Match: match}).Run(t.Context(), task(t, spec))
+	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": one, "two": two}, Allows: pipeline.Allows}).Run(t.Context(), task(t, spec))
 	if err != nil || result.Conclusion != jobs.Failure {
 		t.Fatalf("%+v, %v", result, err)
 	}
@@ -128,7 +123,7 @@ func TestRolloutRefuses(t *testing.T) {
 		}, "was not approved"},
 		"an untrusted run":        {spec, func(t *jobs.Task) { t.Run.Trust.Level = jobs.Untrusted }, "untrusted"},
 		"no grant at all":         {spec, func(t *jobs.Task) { t.Grant = jobs.Grant{} }, "may not roll out"},
-		"a timeout out of bounds": {`{"environments": ["staging"], "helm": [{"chart": "c", "namespace": "shop", "timeout": "2h"}]}`, nil, "timeout"},
+		"a timeout out of bounds": {`{"environments": ["staging"], "helm": [{"chart": "c", "namespace": "shop", "timeout": "2h"}]}`, nil, "of at most 30m"},
 		"an unknown field":        {`{"environments": ["staging"], "hlem": []}`, nil, "can't be read"},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, task(t, c.spec), c.change, c.want) })
@@ -142,7 +137,7 @@ func refused(t *testing.T, task jobs.Task, change func(*jobs.Task), want string)
 		change(&task)
 	}
 	untouched := &cluster{}
-	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Match: match}).Run(t.Context(), task)
+	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Allows: pipeline.Allows}).Run(t.Context(), task)
 	var refusal *jobs.Refusal
 	if !errors.As(err, &refusal) || !strings.Contains(refusal.Sentence, want) {
 		t.Errorf("got %v, want a refusal with %q", err, want)
@@ -156,7 +151,7 @@ func TestRolloutLeavesNewerAlone(t *testing.T) {
 	untouched := &cluster{}
 	task := task(t, spec)
 	task.Newest = func(context.Context) (bool, string, error) { return false, "main is at bbbb by now", nil }
-	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Match: match}).Run(t.Context(), task)
+	result, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": untouched, "two": untouched}, Allows: pipeline.Allows}).Run(t.Context(), task)
 	if err != nil || result.Conclusion != jobs.Skipped || len(untouched.got) != 0 {
 		t.Errorf("%+v, %v, %d rollouts", result, err, len(untouched.got))
 	}
@@ -165,13 +160,13 @@ func TestRolloutLeavesNewerAlone(t *testing.T) {
 func TestRolloutWaitsForAHeldLease(t *testing.T) {
 	now := time.Now()
 	held := &cluster{err: &deploy.LeaseHeldError{Lease: "shop/slipway-api", Holder: "r-0", Until: now.Add(3 * time.Second)}}
-	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": held, "two": held}, Match: match, Now: func() time.Time { return now }}).Run(t.Context(), task(t, spec))
+	_, err := rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": held, "two": held}, Allows: pipeline.Allows, Now: func() time.Time { return now }}).Run(t.Context(), task(t, spec))
 	var later *jobs.Later
 	if !errors.As(err, &later) || later.After != 3*time.Second {
 		t.Errorf("got %v, want to wait 3s", err)
 	}
 	broken := &cluster{err: io.ErrUnexpectedEOF}
-	if _, err = rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": broken, "two": broken}, Match: match}).Run(t.Context(), task(t, spec)); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err = rollout.New(rollout.Options{Clusters: map[string]rollout.Cluster{"one": broken, "two": broken}, Allows: pipeline.Allows}).Run(t.Context(), task(t, spec)); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v, want the cluster's own error", err)
 	}
 }
