@@ -70,9 +70,9 @@ func TestALoopWaitsHoweverOftenItIsSwept(t *testing.T) {
 		}, nil, "[0s 500ms]"},
 		"news": {func(*loop, int) (time.Duration, error) { return 0, &Later{After: time.Hour} }, func(l *loop) {
 			time.Sleep(12 * time.Second) //nolint:forbidigo // the bubble's time
-			l.changed("key") // is handled at once
-			time.Sleep(time.Second) //nolint:forbidigo // the bubble's time
-			l.changed("key") // comes too soon after
+			l.changed("key")             // is handled at once
+			time.Sleep(time.Second)      //nolint:forbidigo // the bubble's time
+			l.changed("key")             // comes too soon after
 		}, "[0s 12s 14s]"},
 		"news while it is handled": {func(l *loop, call int) (time.Duration, error) {
 			if call == 1 {

@@ -29,7 +29,7 @@ func TestDecodeConfig(t *testing.T) {
 		"environments: {e: {approvals: 2}}":                   "line 1: `environments.e.approvals` wants keys with values, not a number",
 		"- a":                                                 "line 1: the file wants keys with values, not a list",
 		"clusters: {[a]: {}}":                                 "line 1: the file wants text, not a list",
-		"work: {rollouts: 1}\nsrever: {}\nlog: {levvel: x}":    "line 2: unknown key `srever`\nline 3: unknown key `levvel` under `log`",
+		"work: {rollouts: 1}\nsrever: {}\nlog: {levvel: x}":   "line 2: unknown key `srever`\nline 3: unknown key `levvel` under `log`",
 	} {
 		var c Config
 		faults, err := decodeConfig([]byte(text), &c)
