@@ -60,12 +60,22 @@ func TestAbandonedRendersAreBounded(t *testing.T) {
 			t.Fatalf("%+v, %v", out, err)
 		}
 	}
-	if out, err := c.Rollout(t.Context(), rel, newTestWriter(t)); err == nil || !strings.Contains(err.Error(), "3 charts that were not rendered in time are still being rendered") {
+	if out, err := c.Rollout(t.Context(), rel, newTestWriter(t)); err != nil || out.Failure == nil || !strings.Contains(out.Failure.Sentence, "3 charts of this repository") {
 		t.Errorf("one more is rendered: %+v, %v", out, err)
 	}
+	// Another repository is served still, until there are too many in all.
+	rel.Owner.RepositoryID++
+	if out, err := c.Rollout(t.Context(), rel, newTestWriter(t)); err != nil || out.Failure == nil || !strings.Contains(out.Failure.Sentence, "not rendered within 100ms") {
+		t.Errorf("another's is not rendered: %+v, %v", out, err)
+	}
+	c.countAbandoned(1, maxAbandonedAll)
+	if out, err := c.Rollout(t.Context(), rel, newTestWriter(t)); err == nil || !strings.Contains(err.Error(), "16 charts that were not rendered in time") {
+		t.Errorf("one more is rendered: %+v, %v", out, err)
+	}
+	c.countAbandoned(1, -maxAbandonedAll)
 	close(answer)
 	c.timing.render = time.Minute
-	waitFor(t, func() bool { return c.abandoned.Load() == 0 })
+	waitFor(t, func() bool { _, all := c.rendering(0); return all == 0 })
 	out, err := c.Rollout(t.Context(), rel, newTestWriter(t))
 	if err != nil || out.Failure == nil || !strings.Contains(out.Failure.Sentence, "rendered to the end") {
 		t.Errorf("%+v, %v", out, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"helm.sh/helm/v4/pkg/kube"
@@ -42,11 +41,10 @@ type Cluster struct {
 	client kubernetes.Interface
 	timing timing
 
-	abandoned atomic.Int32 // renders that were given up and still run
-
-	mu       sync.Mutex
-	offers   *offers
-	observed map[string]observedLease
+	mu        sync.Mutex
+	offers    *offers
+	observed  map[string]observedLease
+	abandoned map[int64]int // by repository, renders that were given up and still run
 }
 
 // timing holds the times a rollout goes by. Tests shorten them.

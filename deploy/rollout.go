@@ -35,9 +35,34 @@ func (c *Cluster) Rollout(ctx context.Context, rel Release, log io.Writer) (Outc
 	return out, nil
 }
 
-// maxAbandoned is how many renders that were given up may still run on a cluster before
-// nothing more is rendered for it: each may keep a processor busy for ever.
-const maxAbandoned = 3
+// How many renders that were given up may still run before nothing more is rendered: each may
+// keep a processor busy for ever.
+const (
+	maxAbandoned    = 3 // of a repository
+	maxAbandonedAll = 12
+)
+
+// countAbandoned notes that a render of a repository's chart was given up, or has ended after all.
+func (c *Cluster) countAbandoned(repository int64, change int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.abandoned == nil {
+		c.abandoned = map[int64]int{}
+	}
+	if c.abandoned[repository] += change; c.abandoned[repository] == 0 {
+		delete(c.abandoned, repository)
+	}
+}
+
+// rendering is how many renders that were given up still run, of a repository and in all.
+func (c *Cluster) rendering(repository int64) (own, all int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.abandoned {
+		all += n
+	}
+	return c.abandoned[repository], all
+}
 
 // rollout is one run of Rollout or Rollback, holding the lease.
 type rollout struct {
@@ -181,9 +206,14 @@ func (r *rollout) run(ctx context.Context) (Outcome, error) {
 	if p.step == stepRefuse {
 		return unchanged(p.failure)
 	}
-	if running := r.cluster.abandoned.Load(); running >= maxAbandoned && p.step != stepAdopt {
+	switch own, all := r.cluster.rendering(r.release.Owner.RepositoryID); {
+	case p.step == stepAdopt:
+	case own >= maxAbandoned:
+		return unchanged(fail(ReasonRenderFailed, "%d charts of this repository that were not rendered in time are still being rendered: "+
+			"mend the loops in their templates, and ask whoever runs Slipway to restart it.", own))
+	case all >= maxAbandonedAll:
 		return Outcome{}, fmt.Errorf("%d charts that were not rendered in time are still being rendered, which keeps processors busy: "+
-			"mend the loops in their templates, then restart Slipway", running)
+			"restart Slipway, and see whose charts it were", all)
 	}
 	r.watch.awaitLists(ctx)
 	if err := r.clear(ctx, p.cleanup); err != nil {
@@ -287,10 +317,10 @@ func (r *rollout) apply(ctx, waiting context.Context, p plan) (*release.Release,
 	// A template can't be stopped. When nothing is recorded yet, nothing will be: its
 	// goroutine ends whenever the template does, and is counted until then.
 	if r.records.abandon() {
-		r.cluster.abandoned.Add(1)
+		r.cluster.countAbandoned(r.release.Owner.RepositoryID, 1)
 		go func() {
-			_ = <-done
-			r.cluster.abandoned.Add(-1)
+			<-done //nolint:errcheck // nobody wants it any more
+			r.cluster.countAbandoned(r.release.Owner.RepositoryID, -1)
 		}()
 		return nil, fail(ReasonRenderFailed, "The chart was not rendered within %s: look for loops in its templates.", r.cluster.timing.render), nil
 	}

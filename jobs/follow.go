@@ -11,10 +11,10 @@ import (
 type Follower struct {
 	Watch   func(context.Context) (<-chan string, error) // a Set's
 	Changed func(key string)
-	// List looks at all there is: once the watch stands, and every so often. Nil: somebody else does.
+	// List goes through all records: when a watch begins, and every Every. Nil when changes alone will do.
 	List    func(context.Context) error
 	Every   time.Duration
-	Trouble func(error) // is told why the watch or List begins anew after a second
+	Trouble func(error) // is told why the watch or List is tried again
 }
 
 // Run follows until ctx is done.
@@ -29,7 +29,7 @@ func (f Follower) Run(ctx context.Context) {
 	}
 }
 
-// round lasts as long as its watch. Another's begins with a list, so that nothing is missed between two.
+// round follows one watch until it ends. The next round lists first, so that nothing between two watches is missed.
 func (f Follower) round(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -37,26 +37,30 @@ func (f Follower) round(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	var due <-chan time.Time
-	if f.List != nil {
-		again := time.NewTicker(f.Every)
-		defer again.Stop()
-		due = again.C
-		if err := f.List(ctx); err != nil {
-			return fmt.Errorf("list: %w", err)
-		}
+	due := time.NewTimer(0)
+	defer due.Stop()
+	if f.List == nil {
+		due.Stop()
 	}
-	for {
+	for failures := 0; ; {
 		select {
 		case key, open := <-changes:
 			if !open {
 				return nil
 			}
 			f.Changed(key)
-		case <-due:
-			if err := f.List(ctx); err != nil {
-				return fmt.Errorf("list: %w", err)
+		case <-due.C:
+			err := f.List(ctx)
+			if err == nil {
+				failures = 0
+				due.Reset(f.Every)
+				continue
 			}
+			if ctx.Err() == nil {
+				f.Trouble(fmt.Errorf("list: %w", err))
+			}
+			failures++ // a store that is away comes back; a record that can't be read stays
+			due.Reset(backoff(failures, time.Second, f.Every))
 		}
 	}
 }

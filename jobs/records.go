@@ -63,7 +63,7 @@ func Change[T any](ctx context.Context, records Records[T], key string, edit fun
 	}
 }
 
-// Upsert is Change for a record that may not exist yet: edit is given the zero value then.
+// Upsert is Change for a record that may not exist yet: edit is given the zero value then. edit must not return ErrNotFound.
 func Upsert[T any](ctx context.Context, records Records[T], key string, edit func(*T) error) (T, error) {
 	for {
 		value, err := Change(ctx, records, key, edit)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 )
 
@@ -103,10 +104,13 @@ func (s *Sweeper) orphan(run *Run, job string, claim Claim) error {
 	if err != nil {
 		return err
 	}
-	if n := j.Troubles + 1; n < maxTroubles {
-		return run.HandBack(job, claim.Token, "its worker "+claim.Worker+" died", s.Now().Add(troubleBackoff(n)), true)
+	stopped := run.stopOf(j) != nil && !j.Outside
+	if n := j.Troubles + 1; n < maxTroubles || stopped {
+		// Not at the same moment as the others that died with it: one of them may be what killed it.
+		wait := troubleBackoff(min(n, maxTroubles))
+		return run.HandBack(job, claim.Token, "its worker "+claim.Worker+" died", s.Now().Add(wait/2+rand.N(wait)), true)
 	}
 	return run.Finish(job, claim.Token, Result{Conclusion: Failure, Summary: fmt.Sprintf(
 		"its worker died while it ran, the last of %d internal errors in Slipway. Retry later, or ask its operator: it may need more memory.",
-		maxTroubles)}, "", s.Now())
+		maxTroubles)}, j.ResultKey, s.Now())
 }

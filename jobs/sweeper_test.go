@@ -20,16 +20,20 @@ func TestADeadWorkerIsTrouble(t *testing.T) {
 		"the fourth":              {jobs.Job{Troubles: 3}, jobs.JobQueued, 8 * time.Second, ""},
 		"the ninth":               {jobs.Job{Troubles: 8}, jobs.JobQueued, 256 * time.Second, ""},
 		"the tenth":               {jobs.Job{Troubles: 9}, jobs.JobFailed, 0, dead},
+		"the tenth, stopped":      {jobs.Job{Troubles: 9, Stop: &jobs.Stop{}}, jobs.JobQueued, 5 * time.Minute, ""}, // and cancelled then
 		"with work outside":       {jobs.Job{Parked: true, Outside: true, ResultKey: "progress"}, jobs.JobQueued, time.Second, ""},
 		"the tenth, work outside": {jobs.Job{Parked: true, Outside: true, ResultKey: "progress", Troubles: 9}, jobs.JobFailed, 0, dead},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTown(t)
 			runs := queue.Set[jobs.Run](w.q, queue.Runs)
+			stop := c.job.Stop
+			c.job.Stop = nil
 			run := offered(c.job)
 			if err := run.Claim("image", jobs.Claim{Token: "dead", Worker: "gone", Time: noon}); err != nil {
 				t.Fatal(err)
 			}
+			run.Jobs[0].Stop = stop // asked for while it worked
 			if _, err := runs.Create(t.Context(), run.ID, run); err != nil {
 				t.Fatal(err)
 			}
@@ -49,10 +53,10 @@ func TestADeadWorkerIsTrouble(t *testing.T) {
 				t.Errorf("%+v", j)
 			}
 			if c.state == jobs.JobFailed {
-				if j.ResultKey != "" || !j.NotBefore.IsZero() || j.Finished != now {
+				if j.ResultKey != c.job.ResultKey || !j.NotBefore.IsZero() || j.Finished != now {
 					t.Errorf("%+v", j)
 				}
-			} else if j.NotBefore != now.Add(c.after) || j.Troubles != c.job.Troubles+1 || j.Waiting != "its worker gone died" || j.ResultKey != c.job.ResultKey {
+			} else if after := j.NotBefore.Sub(now); after < c.after/2 || after >= c.after*3/2 || j.Troubles != c.job.Troubles+1 || j.Waiting != "its worker gone died" || j.ResultKey != c.job.ResultKey {
 				t.Errorf("after %s: %+v", j.NotBefore.Sub(now), j)
 			}
 		})

@@ -88,6 +88,9 @@ func (i *interaction) targetBranch(ctx context.Context, ref, sha string) error {
 	return err
 }
 
+// maxTargets bounds the branches and tags of a commit that are looked for one that is still there, a call to GitHub each.
+const maxTargets = 5
+
 // locateCommit targets a commit of the default branch, or else that of another branch or a tag whose run stands on the commit. What
 // stands there for pull requests only, such as a fork's, is spoken of on them.
 func (i *interaction) locateCommit(ctx context.Context, sha string) (reason string, err error) {
@@ -99,7 +102,12 @@ func (i *interaction) locateCommit(ctx context.Context, sha string) (reason stri
 	if err != nil {
 		return "", err
 	}
-	if len(pushed) > 0 {
+	for _, ref := range pushed[:min(len(pushed), maxTargets)] {
+		if err := i.targetBranch(ctx, ref, sha); err != nil || i.stale == "" {
+			return "", err
+		}
+	}
+	if len(pushed) > 0 { // behind on all of them
 		return "", i.targetBranch(ctx, pushed[0], sha)
 	}
 	i.about = Event{Kind: EventPush, Repository: i.e.Repository, Installation: i.e.Installation, Sender: i.e.Sender, After: sha}

@@ -93,6 +93,21 @@ func TestACommentMeansTheBranchItsCommitWasPushedTo(t *testing.T) {
 	}
 }
 
+func TestACommentMeansABranchThatIsStillThere(t *testing.T) {
+	w := newTown(t)
+	w.replica("one")
+	w.deliver("guid-push-1", w.push("a"))
+	w.finished("guid-push-1")
+	w.deliver("guid-push-2", w.pushTo("refs/heads/next", "b"))
+	first := w.finished("guid-push-2")
+	w.deliver("guid-push-3", w.pushTo("refs/heads/try", "b"))
+	w.finished("guid-push-3")
+	w.set(func() { delete(w.heads, "refs/heads/try") })
+	if d := w.onCommit(1, first.SHA, alice, "/build"); d.Run.Branch != "next" || d.Stale != "" {
+		t.Errorf("%s: %s, for %q, stale %q", d.Outcome, d.Reason, d.Run.Branch, d.Stale)
+	}
+}
+
 func TestACommentOnACommitOfOthersStartsNothing(t *testing.T) {
 	w := newTown(t)
 	w.replica("one")

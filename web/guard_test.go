@@ -221,7 +221,7 @@ func TestWhoNeverReadsIsLetGo(t *testing.T) {
 			t.Fatalf("%q, %v", text, err)
 		}
 		_ = answer.Body.Close()
-		time.Sleep(server.pace.answer) // the deadline of this answer passes
+		time.Sleep(server.pace.answer) //nolint:forbidigo // the deadline of this answer passes
 	}
 	fmt.Fprint(conn, "GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	select {

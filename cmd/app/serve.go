@@ -234,7 +234,7 @@ func (s *server) door() http.Handler {
 const answerTimeout = 30 * time.Second
 
 // shutdownTimeout is how long answers may take that are under way when the server stops.
-const shutdownTimeout = 20 * time.Second
+const shutdownTimeout = 10 * time.Second
 
 // add has a listener served. A client that asks and never reads is let go after answer; 0 waits for it.
 func (s *server) add(name string, on net.Listener, handler http.Handler, answer time.Duration) {
