@@ -16,9 +16,12 @@
 //   - workflowfiles.go, workflowruns.go, joblog.go, artifacts.go: what there is to know of workflows and their runs
 //   - dispatch.go: starting workflows, and what else must not happen twice
 //   - commitchecks.go: what other Apps say about a commit
+//   - deliverylog.go, heads.go: what webhooks did not bring
 //   - storage.go: files that GitHub keeps elsewhere
 //   - checkview.go, buttons.go, summary.go, markdown.go: what GitHub is to show for a run, as pure functions
 //   - reporter.go, checkupdate.go, checks.go: making GitHub show it
+//   - commit.go: which of a commit's runs its check speaks for
+//   - rounds.go, underway.go: checks of jobs whose work goes on outside
 //   - deployments.go, sticky.go, beside.go: what is shown beside the checks: deployments, and the pull request's comment
 //   - replies.go, comments.go: answering comments with commands
 //

@@ -44,7 +44,7 @@ func (r *refused) Error() string {
 	return fmt.Sprintf("GitHub answered %d %s: %s", r.status, http.StatusText(r.status), r.message)
 }
 
-// gone is the reason why there is nobody to ask any more, when the answer says so whatever the question was.
+// gone says why nothing can be asked there any more, as far as the answer tells; "" otherwise.
 func (r *refused) gone() string {
 	message := strings.ToLower(r.message)
 	forbidden := r.status == http.StatusForbidden
@@ -76,6 +76,7 @@ func explain(ctx context.Context, attempt string, err error) error {
 	return fmt.Errorf("%s: %w", attempt, bare(err))
 }
 
+// bare is err without what may hold secrets.
 func bare(err error) error {
 	var (
 		later *jobs.Later
@@ -129,7 +130,7 @@ func invalid(err error) bool {
 	return status(err) == http.StatusUnprocessableEntity && !errors.Is(err, ErrDenied)
 }
 
-// mentionsPermission tells the two reasons apart that GitHub answers a token request with 422 for.
+// mentionsPermission tells a token request refused for a permission from one refused for a repository: GitHub answers both with 422.
 func mentionsPermission(err error) bool {
 	var no *refused
 	return errors.As(err, &no) && strings.Contains(strings.ToLower(no.message), "permission")
@@ -152,7 +153,7 @@ func refusal(err error) string {
 	return err.Error()
 }
 
-// renamed is what became of a repository whose name another has now, with the given ID.
+// renamed is the error for a name that belongs to another repository now, with the given ID.
 func renamed(repo jobs.Repository, now int64) error {
 	return &jobs.Gone{Reason: fmt.Sprintf("the name %s belongs to another repository now, with ID %d", repo.FullName(), now)}
 }

@@ -151,8 +151,8 @@ type tokenRequest struct {
 
 // mint asks GitHub for a token of a scope that reaches one repository of an installation.
 func (a *App) mint(ctx context.Context, installation, repository int64, s scope) (string, time.Time, error) {
-	wish := tokenRequest{RepositoryIDs: []int64{repository}, Permissions: s.permissions(nil)}
-	token, expires, err := a.requestToken(ctx, installation, wish)
+	request := tokenRequest{RepositoryIDs: []int64{repository}, Permissions: s.permissions(nil)}
+	token, expires, err := a.requestToken(ctx, installation, request)
 	if status(err) == http.StatusUnprocessableEntity && mentionsPermission(err) {
 		// One permission that is not granted costs the whole token, so only those that are get asked for.
 		granted, askErr := a.granted(ctx, installation)
@@ -162,8 +162,8 @@ func (a *App) mint(ctx context.Context, installation, repository int64, s scope)
 		if lacking := s.lacking(granted); len(lacking) > 0 {
 			return "", time.Time{}, fmt.Errorf("%w: it needs %s", ErrDenied, strings.Join(lacking, ", "))
 		}
-		wish.Permissions = s.permissions(granted)
-		token, expires, err = a.requestToken(ctx, installation, wish)
+		request.Permissions = s.permissions(granted)
+		token, expires, err = a.requestToken(ctx, installation, request)
 	}
 	if err == nil {
 		return token, expires, nil
@@ -188,9 +188,9 @@ func removed(installation int64) error {
 }
 
 // requestToken sends one request for a token.
-func (a *App) requestToken(ctx context.Context, installation int64, wish tokenRequest) (string, time.Time, error) {
+func (a *App) requestToken(ctx context.Context, installation int64, request tokenRequest) (string, time.Time, error) {
 	attempt := fmt.Sprintf("get a token for installation %d", installation)
-	req, err := a.asApp.NewRequest(http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", installation), wish)
+	req, err := a.asApp.NewRequest(http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", installation), request)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("%s: %w", attempt, err)
 	}

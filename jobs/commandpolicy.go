@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A CommandPolicy says who may give a command. Whoever fits one of the lists may.
+// A CommandPolicy says who may give a command: who has the role, or is in one of the lists.
 type CommandPolicy struct {
 	Role  string   // least role on the repository: read, triage, write, maintain or admin
 	Users []string // logins
@@ -25,8 +25,8 @@ func BuiltinCommands() [][3]string {
 		{"dispatch", "/dispatch <workflow> [input=value…]", "start a GitHub Actions workflow here and follow it"},
 		{"approve", "/approve <environment>", "let a rollout or a workflow that waits for approval go on"},
 		{"ok-to-test", "/ok-to-test <sha>", "let this exact commit of a stranger's pull request be built"},
-		{"cancel", "/cancel [job]", "stop what is queued or running here"},
-		{"retry", "/retry [job]", "do again what failed"},
+		{"cancel", "/cancel [job…]", "stop what is queued or running here"},
+		{"retry", "/retry [job…]", "do again what failed"},
 		{"status", "/status", "where everything stands here"},
 		{"why", "/why", "why jobs ran or did not"},
 		{"help", "/help", "this list"},

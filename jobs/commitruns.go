@@ -108,8 +108,8 @@ func (p *Planner) standing(ctx context.Context, repository int64, sha, ref strin
 	return p.newestAttempt(ctx, run)
 }
 
-// pushed are the branches and tags of the repository itself whose trusted runs stand on a commit: branches first, newest run
-// first. Pull requests are not among them, whoever sent them.
+// pushed are the branches and tags of the repository itself whose trusted runs stand on a commit: branches (refs/h) before tags
+// (refs/t), newest run first. Pull requests are not among them, whoever sent them.
 func (p *Planner) pushed(ctx context.Context, repository int64, sha string) ([]string, error) {
 	c, _, err := p.Refs.Get(ctx, RefKey(repository, commitRef(sha)))
 	if errors.Is(err, ErrNotFound) {
@@ -163,7 +163,7 @@ func (i *interaction) newest(ctx context.Context) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	if i.pull == nil { // a commit is spoken of whatever brought it
+	if i.pull == nil { // on a commit any run counts, whichever ref it was for
 		refs = append(refs, "")
 	}
 	for _, ref := range refs {

@@ -35,7 +35,7 @@ func (k EventKind) News() bool { return k == EventWorkflow || k == EventChecked 
 // trailer always stands last. Records keep far less.
 const MaxMessage = 64 << 10
 
-// An Event is a delivery in our words. It holds what the payload said; what is true now is asked at GitHub (Facts).
+// An Event is a delivery in our words. It holds what the payload said; what is true now is asked at GitHub.
 type Event struct {
 	Kind         EventKind  `json:"kind"`
 	Action       string     `json:"action,omitempty"` // as GitHub names it, such as opened or synchronize

@@ -16,8 +16,8 @@ type interaction struct {
 	// Where it was asked.
 	pull  *PullRequest // as it is now; nil on a commit
 	about Event        // what a run here would be for
-	stale string       // the commit is behind its branch
-	only  string       // why no more than questions is answered here
+	stale string       // how the commit is behind its branch; "" when it is not
+	only  string       // why only /status, /why and /help are answered here; "" when all are
 }
 
 // refuse concludes with a sentence for who asked: nothing is done.

@@ -234,7 +234,7 @@ func TestTheDefaultBranchIsNeverCancelledNorTakenBack(t *testing.T) {
 	}
 }
 
-// TestPushesDecidedAtOnceKeepTheirOrder plans the newer push first.
+// TestPushesDecidedOutOfOrderKeepTheNewest plans the newer push first.
 func TestPushesDecidedOutOfOrderKeepTheNewest(t *testing.T) {
 	w := newTown(t)
 	zero, a, b := w.push("0"), w.push("a"), w.push("b")

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A loop calls one function for keys that may need attention: never twice at once for the same key, again at the latest
-// after a while when the function says so, and no sooner than it says with a *Later. Any other error, and a panic, is tried
-// again with backoff. Adding a key that waits already costs nothing.
+// A loop calls handle for each key that is added, never twice at once for one key. handle says after what time to call it again at the
+// latest, or with a *Later before when not to; after any other error or a panic it is called again with backoff. Adding a key that waits
+// already does nothing.
 type loop struct {
 	name   string
 	handle func(ctx context.Context, key string) (again time.Duration, err error)
@@ -32,7 +32,7 @@ type loopKey struct {
 	news      bool // there were news while it ran
 	errors    int
 	tried     time.Time // when it was handled last
-	notBefore time.Time // set by an error
+	notBefore time.Time // set by an error or a *Later
 	timer     *time.Timer
 }
 
@@ -52,7 +52,7 @@ func newLoop(name string, log *slog.Logger, handle func(context.Context, string)
 // add asks for the key to be handled soon. What waits after an error goes on waiting.
 func (l *loop) add(key string) { l.touch(key, false) }
 
-// changed asks for the key to be handled soon, since what it stands for is no longer what it was when there was an error.
+// changed is add for a key whose record changed: a wait after an error or a *Later is cut short to newsWait.
 func (l *loop) changed(key string) { l.touch(key, true) }
 
 func (l *loop) touch(key string, news bool) {
@@ -120,6 +120,7 @@ func (l *loop) run(ctx context.Context, workers int) {
 	wg.Wait()
 }
 
+// one handles the next key. It returns false when the loop has stopped.
 func (l *loop) one(ctx context.Context) bool {
 	l.mu.Lock()
 	for len(l.ready) == 0 && !l.stopped {

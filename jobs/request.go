@@ -23,7 +23,7 @@ type Request struct {
 	Command  *RequestCommand `json:"command,omitempty"`
 }
 
-// RequestBuild asks for build jobs, by name; none for those that pushes start.
+// RequestBuild asks for build jobs, by name; none for those that pull requests and pushes of branches start.
 type RequestBuild struct {
 	Jobs []string `json:"jobs,omitempty"`
 }

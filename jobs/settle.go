@@ -23,7 +23,7 @@ type claimed struct {
 	log   *slog.Logger
 }
 
-// key is that of the record which this claim leaves behind.
+// key is where this claim's result or progress is stored.
 func (c *claimed) key() string { return ResultKey(c.run.ID, c.job.Name, c.job.Attempt, c.job.Claims) }
 
 // A fate is what becomes of a claimed job: it is lost, parked or handed back, or else ends with the result.
@@ -171,7 +171,7 @@ func (r *Runner) record(ctx context.Context, c *claimed, result Result) error {
 	return nil
 }
 
-// forget deletes the previous progress record. One that is missed expires.
+// forget deletes a progress record that a newer one replaces. One that is left over expires.
 func (r *Runner) forget(ctx context.Context, key string) {
 	if key == "" {
 		return

@@ -8,7 +8,7 @@ type BuildSpec struct {
 	Target     string            `json:"target,omitempty"`     // stage to build; default: the last
 	Args       map[string]string `json:"args,omitempty"`       // build arguments; not a place for secrets: provenance may record them
 	Platforms  []string          `json:"platforms,omitempty"`  // such as linux/amd64; default: the builder's own
-	Tags       []string          `json:"tags,omitempty"`       // further tags on top of the policy's
+	Tags       []string          `json:"tags,omitempty"`       // further tags on top of the policy's, at most 5
 }
 
 // DeploySpec is what `deploy:` in a pipeline file says, once its expressions are evaluated.

@@ -204,7 +204,7 @@ func TestHelpIsTrueForItsPlace(t *testing.T) {
 			}
 		}
 	}
-	there := []string{"| `/approve <environment>` |", "| `/cancel [job]` |", "| `/retry [job]` |", "| `/rollback", "| `/status` |", "| `/why` |", "| `/help` |"}
+	there := []string{"| `/approve <environment>` |", "| `/cancel [job…]` |", "| `/retry [job…]` |", "| `/rollback", "| `/status` |", "| `/why` |", "| `/help` |"}
 	everything := append([]string{"| `/build [job…]` |", "| `/deploy <environment> [release] [ref=…]` |", "| `/dispatch", "| `/greet` | says hello |"}, there...)
 	never := "Never here: `/deploy`, `/dispatch`. A pull request from outside"
 

@@ -1,12 +1,15 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
 // A decoder holds a tree of nodes against the Go types of document.go and reports every difference.
@@ -200,13 +203,14 @@ func (d *decoder) list(n *node, elem reflect.Type, path, place string) {
 }
 
 func (d *decoder) count(n *node, length int, place string) {
+	most := cmp.Or(map[string]int{"build.tags": jobs.MaxExtraTags, "await.checks": maxAwaited}[place], maxItems)
 	switch {
 	case length == 0 && place == "jobs":
 		d.structure(n, "jobs is empty: the file needs at least one job")
 	case length == 0:
 		d.structure(n, "%s is empty: leave it out, or put something in", place)
-	case length > maxItems:
-		d.structure(n, "%s has %d entries, more than %d", place, length, maxItems)
+	case length > most:
+		d.structure(n, "%s has %d entries, more than %d", place, length, most)
 	}
 }
 

@@ -149,9 +149,6 @@ func checkRef(ref string) string {
 func checkWait(s string) string { return checkTimeout(s, minWait, maxWait) }
 
 func checkAwait(a *jobs.AwaitSpec, bad func(at place, format string, args ...any)) {
-	if len(a.Checks) > maxAwaited {
-		bad(place{"checks"}, "await.checks has %d entries, more than %d", len(a.Checks), maxAwaited)
-	}
 	for i, name := range a.Checks {
 		if !resolved(name) {
 			continue

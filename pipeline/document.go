@@ -161,7 +161,7 @@ type Action string
 
 // actions are those that start jobs. The first four do by default: they change what should run.
 func actions() []string {
-	return []string{"opened", "synchronize", "reopened", "edited", "ready_for_review", "converted_to_draft", "labeled", "unlabeled", "closed"}
+	return []string{"opened", "synchronize", "reopened", "edited", "ready_for_review", "converted_to_draft", "labeled", "unlabeled"}
 }
 
 // ReleaseAction is what happened to a release.

@@ -14,6 +14,8 @@ import (
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/tools/txtar"
+
+	"github.com/slipway-ci/slipway/jobs"
 )
 
 var update = flag.Bool("update", false, "renew the golden files and the JSON Schema")
@@ -47,6 +49,14 @@ func generateSchema(t *testing.T) []byte {
 			for _, key := range kindKeys() {
 				def.OneOf = append(def.OneOf, &jsonschema.Schema{Required: []string{key}})
 			}
+		case "BuildSpec":
+			tags, _ := def.Properties.Get("tags")
+			most := uint64(jobs.MaxExtraTags)
+			tags.MaxItems = &most
+		case "AwaitSpec":
+			checks, _ := def.Properties.Get("checks")
+			most := uint64(maxAwaited)
+			checks.MaxItems = &most
 		case "DispatchSpec":
 			inputs, _ := def.Properties.Get("inputs")
 			inputs.AdditionalProperties = &jsonschema.Schema{

@@ -162,9 +162,6 @@ func checkBuild(b *jobs.BuildSpec, bad func(at place, format string, args ...any
 			bad(place{"platforms", i}, "build.platforms: %q is not of the form linux/amd64 or linux/arm/v7", shorten(p))
 		}
 	}
-	if n := len(b.Tags); n > jobs.MaxExtraTags {
-		bad(place{"tags"}, "build.tags has %d entries, more than %d", n, jobs.MaxExtraTags)
-	}
 	for i, tag := range b.Tags {
 		if message := jobs.CheckExtraTag(tag); resolved(tag) && message != "" {
 			bad(place{"tags", i}, "build.tags: %s", message)

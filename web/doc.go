@@ -17,10 +17,11 @@
 //   - api.go, pages.go, log.go, tail.go: the handlers
 //   - request.go, await.go, callback.go: runs asked for by POST, waited for, and told of when they are over
 //   - token.go, bearer.go: who may ask, and how that is known
-//   - openapi.yaml: the description of the API, which every exchange in tests is compared with
+//   - openapi.go, openapi.yaml: the description of the API, which every exchange in tests is compared with
 //   - live.go: server-sent events (WHATWG HTML, section 9.2)
 //   - view.go, graph.go, markdown.go, ansi.go: how values become safe HTML
 //   - metrics.go, health.go: for the operator's monitoring
+//   - observed.go, ratelimits.go: reports for the operator
 //
 // Nothing a repository, a log or a payload says is trusted: html/template escapes it, log lines and Markdown pass
 // renderers that know no raw HTML, and the Content-Security-Policy allows no inline script or style at all.

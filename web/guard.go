@@ -54,8 +54,8 @@ func (s *Server) echo() *echo.Echo {
 	return e
 }
 
-// guard does what no request gets around. browsers is set for handlers that browsers reach: there the Host header, and where the
-// request comes from, are checked.
+// guard wraps a handler with what holds for every request: deadlines, headers and allowed methods. With browsers set, for handlers that
+// browsers reach, the Host header, and where the request comes from, are checked.
 func (s *Server) guard(e *echo.Echo, browsers bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.bound(w)

@@ -17,7 +17,7 @@ import (
 	"github.com/slipway-ci/slipway/jobs"
 )
 
-// inbox is a queue's door.
+// inbox takes deliveries as a queue does.
 type inbox struct {
 	mu   sync.Mutex
 	list []jobs.Delivery

@@ -21,8 +21,8 @@ import (
 	"github.com/slipway-ci/slipway/webhook"
 )
 
-// BenchmarkAccept measures the whole door (headers, HMAC, durable accept) with 20 KB bodies on the embedded queue, beside a
-// floor: the same door before one file that is synced for all waiting writers together. Compare their ops/s at the same
+// BenchmarkAccept measures the whole way in (headers, HMAC, durable accept) with 20 KB bodies on the embedded queue, beside a
+// floor: the same way in before one file that is synced for all waiting writers together. Compare their ops/s at the same
 // number of clients; DESIGN's budget is their ratio.
 func BenchmarkAccept(b *testing.B) {
 	for _, clients := range []int{1, 16, 64} {

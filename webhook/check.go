@@ -35,7 +35,7 @@ type (
 	}
 )
 
-// decodeCheck reads a click at a check run or a suite, or that another App's ended. What else happens to checks is our own doing.
+// decodeCheck reads a click at one of our checks or suites, or the end of another App's. All else is not handled.
 func decodeCheck(event string, app int64, body []byte) (jobs.Event, error) {
 	var p payloadCheck
 	if err := json.Unmarshal(body, &p); err != nil {

@@ -28,14 +28,14 @@ func LoadConfig(path string) (Config, error) {
 	return c, within(path, err)
 }
 
-// consultConfig reads a configuration for who is no server and needs to know some of it: neither the files that it names have to be
-// there, nor has all of it to make sense.
+// consultConfig reads a configuration for a command that is not the server: the files that it names need not be there, and its values
+// are not validated.
 func consultConfig(path string) (Config, error) {
 	c, faults, err := readConfig(path)
 	return c, within(path, errors.Join(err, faults))
 }
 
-// within says which file a fault lies in. It can be taken apart into faults without that (each).
+// within puts the file's name before an error; each takes the result apart into its faults, without the name.
 func within(path string, err error) error {
 	if err == nil {
 		return nil
@@ -78,8 +78,7 @@ func readConfig(path string) (c Config, faults, err error) {
 	return c, faults, nil
 }
 
-// decodeConfig fills c from YAML. faults are keys that there are not, and values of another type than a key's; err says why nothing
-// of the file can be used.
+// decodeConfig fills c from YAML. faults are unknown keys and values of a wrong type; err says why the file can't be used at all.
 func decodeConfig(data []byte, c *Config) (faults, err error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
@@ -174,7 +173,7 @@ func given(tag string) string {
 	return "this text"
 }
 
-// keysTo returns the keys that lead to what begins at a place: the key itself, or a value.
+// keysTo returns the path of keys to the key (isKey) or the value that begins at line and column.
 func keysTo(n *yaml.Node, line, column int, isKey bool) (keys []string, found bool) {
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		return keysTo(n.Content[0], line, column, isKey)

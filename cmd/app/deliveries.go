@@ -33,7 +33,7 @@ func deliveryListCommand() *cobra.Command {
 	dial := socketFlags(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.Flags().StringVar(&repository, "repository", "", "only deliveries of this owner/name")
-	cmd.Flags().StringVar(&outcome, "outcome", "", "only with this outcome: run, held, fault, nothing, observe, ignored, acted, refused")
+	cmd.Flags().StringVar(&outcome, "outcome", "", "only with this outcome: run, held, fault, nothing, observe, ignored, acted, refused, noted")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := dial()
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A workflow is what of a GitHub Actions workflow is looked at.
+// A workflow is the part of a GitHub Actions workflow that init reads.
 type workflow struct {
 	Name any       `yaml:"name"`
 	On   any       `yaml:"on"`
@@ -49,7 +49,7 @@ func (w workflow) checks(file string) (list []string) {
 	return list
 }
 
-// workflow notes what of a GitHub Actions workflow is of interest beside a pipeline.
+// workflow notes whether a GitHub Actions workflow can be dispatched or waited for, and what it does that Slipway would do, too.
 func (f *findings) workflow(root *os.Root, name string) {
 	var w workflow
 	data, err := readFile(root, name)

@@ -54,9 +54,9 @@ func (s *server) recover(w http.ResponseWriter, r *http.Request) {
 	since, by := request.Since.UTC().Truncate(time.Second), jobs.Cut(request.By, 100)
 	begun, err := s.actSince(r, jobs.Start{Since: since, By: by, At: now})
 	if err == nil {
-		wish := jobs.RecoverRequest{Since: since, By: by, At: now}
+		recovery := jobs.RecoverRequest{Since: since, By: by, At: now}
 		_, err = jobs.Upsert(r.Context(), s.stores.recoveries, jobs.RecoverKey, func(known *jobs.RecoverRequest) error {
-			*known = wish
+			*known = recovery
 			return nil
 		})
 	}

@@ -204,7 +204,7 @@ func (s *server) listen(ctx context.Context) error {
 	for _, l := range []struct {
 		name, address string
 		handler       http.Handler
-	}{{"webhook", c.Webhook, s.door()}, {"pages", c.Pages, s.web.Pages()}, {"metrics", c.Metrics, s.web.Metrics()}} {
+	}{{"webhook", c.Webhook, s.webhookHandler()}, {"pages", c.Pages, s.web.Pages()}, {"metrics", c.Metrics, s.web.Metrics()}} {
 		if l.handler == nil {
 			continue
 		}
@@ -218,15 +218,15 @@ func (s *server) listen(ctx context.Context) error {
 	return nil
 }
 
-// door is what GitHub posts to, or nil when it can't.
-func (s *server) door() http.Handler {
+// webhookHandler is what GitHub posts to, or nil when nothing listens for it.
+func (s *server) webhookHandler() http.Handler {
 	if s.webhook == nil {
 		return nil
 	}
-	door := echo.New()
-	door.HideBanner, door.HidePort = true, true
-	door.Any("/webhook", echo.WrapHandler(s.webhook))
-	return door
+	handler := echo.New()
+	handler.HideBanner, handler.HidePort = true, true
+	handler.Any("/webhook", echo.WrapHandler(s.webhook))
+	return handler
 }
 
 // answerTimeout is for reading a request's body, answering it, and the client's taking of the answer. The pages set longer deadlines

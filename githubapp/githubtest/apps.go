@@ -170,38 +170,38 @@ func createToken(c *call) answer {
 	if i.suspended {
 		return refuse(http.StatusForbidden, "This installation has been suspended")
 	}
-	var wish struct {
+	var request struct {
 		Repositories  []string          `json:"repositories"`
 		RepositoryIDs []int64           `json:"repository_ids"`
 		Permissions   map[string]string `json:"permissions"`
 	}
-	if len(c.body) > 0 && json.Unmarshal(c.body, &wish) != nil {
+	if len(c.body) > 0 && json.Unmarshal(c.body, &request) != nil {
 		return refuse(http.StatusBadRequest, "Problems parsing JSON")
 	}
-	if len(wish.Repositories)+len(wish.RepositoryIDs) > 500 {
+	if len(request.Repositories)+len(request.RepositoryIDs) > 500 {
 		return refuse(http.StatusUnprocessableEntity, "There are too many repositories; at most 500 can be given")
 	}
 	permissions := i.permissions
-	if len(wish.Permissions) > 0 {
-		for name, level := range wish.Permissions {
+	if len(request.Permissions) > 0 {
+		for name, level := range request.Permissions {
 			if !permits(i.permissions[name], level) {
 				return refuse(http.StatusUnprocessableEntity, "The permissions requested are not granted to this installation.")
 			}
 		}
-		permissions = maps.Clone(wish.Permissions)
+		permissions = maps.Clone(request.Permissions)
 		permissions["metadata"] = "read" // every token can read metadata
 	}
 	var repositories map[int64]bool
 	var named []*Repository
-	if len(wish.Repositories)+len(wish.RepositoryIDs) > 0 {
+	if len(request.Repositories)+len(request.RepositoryIDs) > 0 {
 		repositories = map[int64]bool{}
 		for _, r := range c.s.installed(i) {
-			if slices.Contains(wish.RepositoryIDs, r.ID) || slices.ContainsFunc(wish.Repositories, func(name string) bool { return strings.EqualFold(name, r.Name) }) {
+			if slices.Contains(request.RepositoryIDs, r.ID) || slices.ContainsFunc(request.Repositories, func(name string) bool { return strings.EqualFold(name, r.Name) }) {
 				repositories[r.ID] = true
 				named = append(named, r)
 			}
 		}
-		if len(repositories) < max(len(wish.RepositoryIDs), len(wish.Repositories)) {
+		if len(repositories) < max(len(request.RepositoryIDs), len(request.Repositories)) {
 			return refuse(http.StatusUnprocessableEntity, "There is at least one repository that does not exist or is not accessible to the parent installation.")
 		}
 	}

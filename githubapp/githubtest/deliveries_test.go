@@ -21,7 +21,7 @@ func (w *world) pushes(messages ...string) {
 	}
 }
 
-// pushesOnly keeps the App from hearing of anything but pushes.
+// onlyPushes keeps the App from hearing of anything but pushes.
 func onlyPushes(d githubtest.Delivery) githubtest.Handling {
 	return githubtest.Handling{Drop: d.Event != "push"}
 }
