@@ -459,12 +459,12 @@ func TestScopesOfTokens(t *testing.T) {
 		if strings.HasSuffix(req.URL.Path, "/access_tokens") {
 			body, err := req.GetBody()
 			ok(t, err)
-			var wish tokenRequest
-			ok(t, json.NewDecoder(body).Decode(&wish))
-			if len(wish.RepositoryIDs) != 1 || wish.RepositoryIDs[0] != w.repo.ID {
-				t.Errorf("a token for %v", wish.RepositoryIDs)
+			var request tokenRequest
+			ok(t, json.NewDecoder(body).Decode(&request))
+			if len(request.RepositoryIDs) != 1 || request.RepositoryIDs[0] != w.repo.ID {
+				t.Errorf("a token for %v", request.RepositoryIDs)
 			}
-			asked = append(asked, wish.Permissions)
+			asked = append(asked, request.Permissions)
 		}
 		return transport.RoundTrip(req)
 	}))
